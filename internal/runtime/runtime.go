@@ -1,0 +1,211 @@
+// Package runtime is the small part of a container engine that sandbox needs,
+// as one interface that Podman and Docker both serve. Both implementations
+// pass the suite in runtimetest; adapters and tests depend on the interface.
+package runtime
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// The labels that everything sandbox creates carries. Deletion goes by
+// LabelName and by nothing else.
+const (
+	LabelName      = "sandbox.name"
+	LabelComponent = "sandbox.component"
+	LabelRun       = "sandbox.run"
+)
+
+// ErrNotFound says that the named container, image, network or volume is not
+// there. Implementations wrap it.
+var ErrNotFound = errors.New("not found")
+
+// Runtime is a container engine. All methods are safe for concurrent use.
+// "labels" filters are matched exactly, all of them; an empty value matches
+// any value of that key.
+type Runtime interface {
+	Info(ctx context.Context) (Info, error)
+	Close() error
+
+	Image(ctx context.Context, ref string) (Image, error)
+	Images(ctx context.Context, labels map[string]string) ([]Image, error)
+	// LoadImage reads a docker or OCI archive and returns the names in it.
+	LoadImage(ctx context.Context, archive io.Reader) ([]string, error)
+	// SaveImage writes a docker archive of the image.
+	SaveImage(ctx context.Context, ref string, w io.Writer) error
+	// PullImage fetches ref from its registry, reporting each line of the
+	// engine's progress to log.
+	PullImage(ctx context.Context, ref string, log func(line string)) (Image, error)
+	BuildImage(ctx context.Context, spec BuildSpec, log func(line string)) (Image, error)
+	RemoveImage(ctx context.Context, ref string) error
+
+	// CreateNetwork creates a bridge network with name resolution between
+	// its containers; a network of that name with the same labels is reused.
+	CreateNetwork(ctx context.Context, name string, labels map[string]string) (Network, error)
+	Networks(ctx context.Context, labels map[string]string) ([]Network, error)
+	RemoveNetwork(ctx context.Context, name string) error
+
+	// CreateContainer creates, without starting it.
+	CreateContainer(ctx context.Context, spec ContainerSpec) (Container, error)
+	StartContainer(ctx context.Context, id string) error
+	// StopContainer asks the container to stop and kills it after grace.
+	StopContainer(ctx context.Context, id string, grace time.Duration) error
+	// RemoveContainer kills and removes the container with its anonymous
+	// volumes. A container that is gone already is not an error.
+	RemoveContainer(ctx context.Context, id string) error
+	// Container inspects by name or ID; ErrNotFound where there is none.
+	Container(ctx context.Context, nameOrID string) (Container, error)
+	Containers(ctx context.Context, labels map[string]string) ([]Container, error)
+	// Logs writes the container's output to w, both streams merged, until
+	// the end of the log or, with Follow, until ctx ends.
+	Logs(ctx context.Context, id string, opt LogOptions, w io.Writer) error
+	// Exec runs a command in the container and returns its exit code.
+	Exec(ctx context.Context, id string, spec ExecSpec) (int, error)
+	// Stats returns one sample of the running containers' resource use.
+	Stats(ctx context.Context, ids []string) ([]Stats, error)
+	// Events delivers container events (start, die, remove, health) until
+	// ctx ends or the engine goes away; then the channel is closed.
+	Events(ctx context.Context, labels map[string]string) (<-chan Event, error)
+
+	Volumes(ctx context.Context, labels map[string]string) ([]Volume, error)
+	RemoveVolume(ctx context.Context, name string) error
+}
+
+// Info describes the engine.
+type Info struct {
+	Engine        string // "podman" or "docker"
+	Version       string
+	Rootless      bool
+	CgroupVersion int
+	OCIRuntime    string
+	Socket        string
+}
+
+// Image is an image in the engine's store.
+type Image struct {
+	ID     string // sha256:…
+	Names  []string
+	Labels map[string]string
+	Size   int64 // bytes
+}
+
+// BuildSpec describes an image build.
+type BuildSpec struct {
+	Context    string // directory; .dockerignore is respected
+	Dockerfile string // path; relative ones are below Context
+	Tag        string
+	Target     string
+	Args       map[string]string
+	Labels     map[string]string
+	// Volumes are "host:container:ro" mounts for RUN steps, for host CA
+	// certificates; not part of the image.
+	Volumes []string
+}
+
+// Network is an engine network.
+type Network struct {
+	Name    string
+	ID      string
+	Labels  map[string]string
+	Subnets []string
+	Gateway string
+}
+
+// ContainerSpec describes a container to create.
+type ContainerSpec struct {
+	Name       string
+	Image      string
+	Entrypoint []string
+	Cmd        []string
+	Env        map[string]string
+	User       string
+	Labels     map[string]string
+	Network    string
+	Aliases    []string // further names on the network
+	Ports      []Port
+	Mounts     []Mount
+	// Memory is the limit in bytes; 0 means none.
+	Memory  int64
+	Restart bool // restart unless stopped
+}
+
+// Port publishes a container's TCP port on the host. HostIP defaults to
+// 127.0.0.1; HostPort 0 takes a free one.
+type Port struct {
+	HostIP    string `json:"hostIP"`
+	HostPort  int    `json:"hostPort"`
+	Container int    `json:"container"`
+}
+
+// Mount binds a host path into a container.
+type Mount struct {
+	Source   string
+	Target   string
+	ReadOnly bool
+}
+
+// Container is a container as the engine sees it.
+type Container struct {
+	ID       string
+	Name     string
+	Image    string
+	ImageID  string
+	Labels   map[string]string
+	State    string // created, running, paused, exited, …: the engine's word
+	Health   string // healthy, unhealthy, starting, or empty
+	ExitCode int
+	PID      int
+	OOM      bool
+	Created  time.Time
+	Started  time.Time
+	Finished time.Time
+	Ports    []Port
+	IPs      map[string]string // network name → address
+}
+
+// Running reports whether the container runs.
+func (c Container) Running() bool { return c.State == "running" }
+
+// LogOptions selects what Logs writes.
+type LogOptions struct {
+	Follow     bool
+	Tail       int // lines from the end; 0 means all, negative none
+	Since      time.Time
+	Timestamps bool
+}
+
+// ExecSpec describes a command in a running container.
+type ExecSpec struct {
+	Cmd    []string
+	Env    map[string]string
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+}
+
+// Stats is one sample of a container's resource use.
+type Stats struct {
+	ID     string
+	Name   string
+	CPU    float64 // cores
+	Memory int64   // bytes
+	Limit  int64   // bytes
+}
+
+// Event is something that happened to a container.
+type Event struct {
+	Time     time.Time
+	Action   string // start, die, remove, health_status, …
+	ID       string
+	Name     string
+	Labels   map[string]string
+	ExitCode int
+}
+
+// Volume is a named or anonymous volume.
+type Volume struct {
+	Name   string
+	Labels map[string]string
+}
