@@ -1,0 +1,188 @@
+// Package cli holds the commands: it reads flags, opens what a command works
+// on, hands events to an output, and gives out the exit code. Data goes to
+// standard output, progress and errors to standard error.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/render"
+)
+
+// Streams are the program's standard streams.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// app is what every command shares: the streams and the global flags.
+type app struct {
+	Streams
+	name     string
+	progress string
+	output   string
+	color    string
+	ascii    bool
+	quiet    bool
+	verbose  bool
+}
+
+// Main runs the program and returns its exit code. The first interrupt
+// cancels what runs, which stops cleanly and can be resumed; the second ends
+// the program at once.
+func Main(args []string, streams Streams) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		if _, ok := <-signals; !ok {
+			return
+		}
+		cancel(errInterrupted)
+		fmt.Fprintln(streams.Err, "\nstopping; interrupt again to stop at once (`sandbox up` resumes)")
+		if _, ok := <-signals; ok {
+			os.Exit(exitInterrupted)
+		}
+	}()
+	return run(ctx, args, streams)
+}
+
+var errInterrupted = &fault.Error{
+	Code: fault.Interrupted, What: "interrupted",
+	Why: "what is there was kept", Try: "sandbox up",
+}
+
+// run executes one command line.
+func run(ctx context.Context, args []string, streams Streams) int {
+	a := &app{Streams: streams}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause
+	}
+	a.fail(err)
+	return exitCode(err)
+}
+
+// fail prints an error: three lines for people, an object for machines.
+func (a *app) fail(err error) {
+	var ran commandExit
+	var said *reported
+	if errors.As(err, &ran) || errors.As(err, &said) {
+		return
+	}
+	p := problem(err)
+	if a.output == "json" || a.progress == "json" {
+		enc := json.NewEncoder(a.Err)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(map[string]any{"error": p}) // standard error is the last place to report to
+		return
+	}
+	render.Problem(a.Err, p, a.style(a.Err))
+}
+
+// reported wraps an error that the command's own output has shown already.
+type reported struct{ error }
+
+func (r *reported) Unwrap() error { return r.error }
+
+// style decides on colour and glyphs for one stream: only the stream that is
+// drawn on is looked at.
+func (a *app) style(w io.Writer) render.Style {
+	return render.NewStyle(w, a.color, a.ascii, os.Environ())
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sandbox",
+		Short: "A production-like environment from one file",
+		Long: `sandbox brings a production-like environment up from one stack file: a
+Kubernetes cluster, an AWS emulator, Prometheus and Alertmanager; it builds
+images, applies Terraform, installs Helm charts, loads alert rules, and shows
+whether all of it is healthy and, if not, why.`,
+		Example: `  sandbox up web-app          bring a stack up; run again to resume or update
+  sandbox status              what is there, is it healthy, why not, where
+  sandbox exec -- kubectl get pods -A
+  sandbox down                remove everything again`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(
+				oneOf(cmd, "progress", a.progress, "auto", "plain", "json", "quiet"),
+				oneOf(cmd, "output", a.output, "table", "json", "yaml"),
+				oneOf(cmd, "color", a.color, "auto", "always", "never"),
+			)
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError(err, cmd.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&a.name, "name", "", "name of the sandbox (default: the stack's, or the only one there is)")
+	f.StringVar(&a.progress, "progress", "auto", "how progress is shown: auto, plain, json, quiet")
+	f.StringVarP(&a.output, "output", "o", "table", "form of the data on standard output: table, json, yaml")
+	f.StringVar(&a.color, "color", "auto", "colour: auto, always, never (NO_COLOR is respected)")
+	f.BoolVar(&a.ascii, "ascii", false, "ASCII characters only")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors only; the same as --progress quiet")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "show the output of the tools that run")
+	for flag, values := range map[string][]string{
+		"progress": {"auto", "plain", "json", "quiet"},
+		"output":   {"table", "json", "yaml"},
+		"color":    {"auto", "always", "never"},
+	} {
+		must(root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
+	}
+	must(root.RegisterFlagCompletionFunc("name", completeNames))
+	root.AddCommand(
+		a.upCommand(), a.statusCommand(), a.envCommand(), a.execCommand(),
+		a.logsCommand(), a.downCommand(), a.imagesCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// must panics on an error that only a mistake in this package can cause.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func oneOf(cmd *cobra.Command, flag, value string, allowed ...string) error {
+	for _, v := range allowed {
+		if v == value {
+			return nil
+		}
+	}
+	return usageError(fmt.Errorf("--%s %q: use one of %s", flag, value, strings.Join(allowed, ", ")), cmd.CommandPath())
+}
+
+// noArgs, oneArgAtMost: cobra's checks with this program's error form.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, a []string) error {
+		if err := check(cmd, a); err != nil {
+			return usageError(err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
