@@ -1,0 +1,61 @@
+package stack
+
+import "time"
+
+// The defaults of a stack file.
+const (
+	DefaultNamespace  = "default"
+	DefaultTimeout    = 5 * time.Minute
+	DefaultDockerfile = "Dockerfile"
+	DefaultBaseArg    = "BASE_IMAGE"
+	DefaultRegion     = "us-east-1"
+	DefaultTool       = "auto"
+
+	DefaultPortAWS          = 4566
+	DefaultPortPrometheus   = 9090
+	DefaultPortAlertmanager = 9093
+	DefaultPortGrafana      = 3000
+)
+
+// setDefaults fills in what the file leaves out. Nothing else sets a default.
+func (s *Stack) setDefaults() {
+	spec := &s.Spec
+	if spec.Cluster.Context == "" {
+		setDefault(&spec.Cluster.Nodes, 1)
+	}
+	if !s.positions.has("/spec/aws") {
+		spec.AWS.Emulator = EmulatorNone
+	}
+	if spec.AWS.Endpoint == "" {
+		setDefault(&spec.AWS.Emulator, EmulatorLocalStack)
+	}
+	setDefault(&spec.AWS.Region, DefaultRegion)
+	if spec.Observability.Enabled == nil {
+		on := true
+		spec.Observability.Enabled = &on
+	}
+	for i := range spec.Images {
+		setDefault(&spec.Images[i].Dockerfile, DefaultDockerfile)
+		if base := spec.Images[i].Base; base != nil {
+			setDefault(&base.Arg, DefaultBaseArg)
+		}
+	}
+	for i := range spec.Terraform {
+		setDefault(&spec.Terraform[i].Tool, DefaultTool)
+	}
+	for i := range spec.Releases {
+		setDefault(&spec.Releases[i].Namespace, DefaultNamespace)
+		setDefault(&spec.Releases[i].Timeout, Duration(DefaultTimeout))
+	}
+	setDefault(&spec.Ports.AWS, DefaultPortAWS)
+	setDefault(&spec.Ports.Prometheus, DefaultPortPrometheus)
+	setDefault(&spec.Ports.Alertmanager, DefaultPortAlertmanager)
+	setDefault(&spec.Ports.Grafana, DefaultPortGrafana)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
