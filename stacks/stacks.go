@@ -21,8 +21,10 @@ var Schema []byte
 // content lists what belongs to the stacks, so that what tools leave in their
 // folders (node_modules, .terraform) stays out.
 //
-//go:embed all:minimal
-//go:embed all:web-app
+//go:embed minimal/stack.yaml minimal/app all:minimal/chart
+//go:embed web-app/stack.yaml web-app/alerts.yaml web-app/dashboards/*.json web-app/terraform/*.tf
+//go:embed web-app/app/Dockerfile web-app/app/.dockerignore web-app/app/*.json web-app/app/src web-app/app/test
+//go:embed all:web-app/chart
 var content embed.FS
 
 // Names returns the names of the stacks that come with sandbox, sorted.
