@@ -1,0 +1,75 @@
+package event
+
+import "slices"
+
+// Every text that may come from a tool, a cluster or a user's file is cleaned
+// here, at the one gate all events pass, so that no output has to.
+
+func (p PlanReady) fill(e *Envelope) {
+	p.Steps = slices.Clone(p.Steps)
+	for i := range p.Steps {
+		p.Steps[i].Title = Clean(p.Steps[i].Title)
+	}
+	e.PlanReady = &p
+}
+
+func (p StepStarted) fill(e *Envelope) { e.StepStarted = &p }
+
+func (p StepProgress) fill(e *Envelope) {
+	p.Text = Clean(p.Text)
+	p.Blockers = cleanAll(p.Blockers)
+	e.StepProgress = &p
+}
+
+func (p StepLog) fill(e *Envelope) {
+	p.Source, p.Line = Clean(p.Source), Clean(p.Line)
+	e.StepLog = &p
+}
+
+func (p StepFinished) fill(e *Envelope) {
+	p.Note, p.Error = Clean(p.Note), p.Error.cleaned()
+	e.StepFinished = &p
+}
+
+func (p HealthChanged) fill(e *Envelope) {
+	p.Component, p.Reason, p.Try = Clean(p.Component), Clean(p.Reason), Clean(p.Try)
+	e.HealthChanged = &p
+}
+
+func (p AlertChanged) fill(e *Envelope) {
+	p.Rule, p.Value = Clean(p.Rule), Clean(p.Value)
+	if p.Labels != nil {
+		labels := make(map[string]string, len(p.Labels))
+		for k, v := range p.Labels {
+			labels[Clean(k)] = Clean(v)
+		}
+		p.Labels = labels
+	}
+	e.AlertChanged = &p
+}
+
+func (p RunFinished) fill(e *Envelope) {
+	p.Error = p.Error.cleaned()
+	e.RunFinished = &p
+}
+
+func (p *Problem) cleaned() *Problem {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	c.What, c.Why, c.Try = cleanText(c.What), cleanText(c.Why), cleanText(c.Try)
+	c.Log = cleanAll(c.Log)
+	return &c
+}
+
+func cleanAll(lines []string) []string {
+	if lines == nil {
+		return nil
+	}
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = Clean(l)
+	}
+	return out
+}
