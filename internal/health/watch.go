@@ -1,0 +1,151 @@
+package health
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sandbox-stack/sandbox/internal/event"
+)
+
+// Watcher keeps watch until its context ends.
+type Watcher struct {
+	Sources []Source
+	// Interval is the time between the end of one look of a source and the
+	// next.
+	Interval time.Duration
+	// Deadline is how long a source may take for a look.
+	Deadline time.Duration
+	// Needs may be nil.
+	Needs Needs
+	// Emit gets each change, one at a time.
+	Emit func(event.HealthChanged)
+}
+
+// report is what one look of a source brought.
+type report struct {
+	source int
+	found  []event.Health
+	silent bool // the source did not answer
+}
+
+// Watch asks every source again and again, each at its own pace, and emits
+// what changes in what is known of a component. A source that stops answering
+// turns its components stale; when it answers again they come back. Watch
+// returns when ctx ends.
+func (w Watcher) Watch(ctx context.Context) {
+	reports := make(chan report)
+	for i, s := range w.Sources {
+		go w.follow(ctx, i, s, reports)
+	}
+	known := ledger{
+		sources: make([][]event.Health, len(w.Sources)),
+		last:    make([][]event.Health, len(w.Sources)),
+		said:    map[string]event.Health{},
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-reports:
+			s := w.Sources[r.source]
+			found := s.complete(r.found)
+			if r.silent {
+				found = silent(s.Components, known.last[r.source], silence(ctx, w.Deadline))
+			}
+			for _, h := range known.update(r.source, found, !r.silent, w.Needs, time.Now()) {
+				w.Emit(event.HealthChanged{Health: h})
+			}
+		}
+	}
+}
+
+// follow looks at one source until ctx ends. A look that overran its deadline
+// is reported as silence at once, but the next begins only after it has come
+// back: a probe that hangs is not started again and again.
+func (w Watcher) follow(ctx context.Context, index int, s Source, reports chan<- report) {
+	for ctx.Err() == nil {
+		look, cancel := context.WithTimeout(ctx, w.Deadline)
+		answer := make(chan []event.Health, 1)
+		go func() { answer <- s.Probe(look) }()
+
+		r := report{source: index}
+		select {
+		case r.found = <-answer:
+		case <-look.Done():
+			r.silent = true
+		}
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		select {
+		case reports <- r:
+		case <-ctx.Done():
+			return
+		}
+		if r.silent {
+			select {
+			case <-answer:
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case <-time.After(w.Interval):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ledger is what is known of all components, and what was said of them.
+type ledger struct {
+	sources [][]event.Health        // by source: what counts now
+	last    [][]event.Health        // by source: its last real answer
+	said    map[string]event.Health // by component: what was emitted last
+}
+
+// update takes in what a source brought and returns what has to be said.
+func (l *ledger) update(source int, found []event.Health, answered bool, needs Needs, now time.Time) []event.Health {
+	l.sources[source] = found
+	if answered {
+		l.last[source] = found
+	}
+	all := slices.Concat(l.sources...)
+	sortHealth(all)
+	all = Resolve(all, needs)
+
+	var changes []event.Health
+	present := map[string]bool{}
+	for _, h := range all {
+		present[h.Component] = true
+		before, known := l.said[h.Component]
+		if known && before.State == h.State {
+			h.Since = before.Since
+		} else if h.Since.IsZero() || h.Since.Before(before.Since) {
+			h.Since = now
+		}
+		if !known || differs(before, h) {
+			l.said[h.Component] = h
+			changes = append(changes, h)
+		}
+	}
+	for component := range l.said {
+		if !present[component] {
+			delete(l.said, component)
+			changes = append(changes, event.Health{
+				Component: component, State: event.StateOff, Reason: "no longer there", Since: now,
+			})
+		}
+	}
+	sortHealth(changes)
+	return changes
+}
+
+// differs reports whether two healths of a component differ in what a reader
+// would want to know.
+func differs(a, b event.Health) bool {
+	a.Since, b.Since = time.Time{}, time.Time{}
+	return a != b
+}
