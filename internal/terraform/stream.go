@@ -1,0 +1,269 @@
+package terraform
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	tfjson "github.com/hashicorp/terraform-json"
+
+	"github.com/sandbox-stack/sandbox/internal/event"
+)
+
+// message is one line of the tool's JSON output, as far as it is used here.
+type message struct {
+	Level      string             `json:"@level"`
+	Message    string             `json:"@message"`
+	Type       string             `json:"type"`
+	Diagnostic *tfjson.Diagnostic `json:"diagnostic"`
+	Change     *struct {
+		Resource resource `json:"resource"`
+		Action   string   `json:"action"`
+	} `json:"change"`
+	Changes *struct {
+		Add       int    `json:"add"`
+		Change    int    `json:"change"`
+		Remove    int    `json:"remove"`
+		Operation string `json:"operation"`
+	} `json:"changes"`
+	Hook *struct {
+		Resource resource `json:"resource"`
+		Action   string   `json:"action"`
+	} `json:"hook"`
+}
+
+type resource struct {
+	Addr string `json:"addr"`
+	Type string `json:"resource_type"`
+}
+
+// Change is one planned change, or one difference between the state and what
+// the emulator holds.
+type Change struct {
+	Address string `json:"address"`
+	Type    string `json:"type"`
+	// Action is the tool's word: create, update, delete, replace, read, noop.
+	Action string `json:"action"`
+}
+
+// summary counts changes, a replacement as one added and one destroyed.
+type summary struct{ added, changed, destroyed int }
+
+func (s summary) total() int { return s.added + s.changed + s.destroyed }
+
+// stream turns the tool's JSON output into progress and log lines, and keeps
+// what the caller needs of it. It is an io.Writer for the tool's stdout.
+type stream struct {
+	rep    event.Reporter
+	source string // of log lines: the tool's name
+	phase  string // what to say while no resource is being worked on
+
+	mu      sync.Mutex
+	partial []byte
+	start   time.Time
+	running []operation
+	done    int // finished resource operations
+	total   int // planned ones; 0 while unknown
+
+	planned []Change
+	drifted []Change
+	sum     summary
+	failed  []string // addresses of resources that failed
+	diags   []tfjson.Diagnostic
+	tail    []string
+}
+
+type operation struct {
+	addr, doing string
+	start       time.Time
+}
+
+// tailLines is how many lines of output a fault carries.
+const tailLines = 20
+
+func newStream(rep event.Reporter, source, phase string, total int) *stream {
+	return &stream{rep: rep, source: source, phase: phase, total: total, start: time.Now()}
+}
+
+// follow reports the longest-running operation every few seconds until the
+// returned function is called.
+func (s *stream) follow() (stop func()) {
+	s.tick()
+	return every(reportEvery, s.tick)
+}
+
+// Write takes output in pieces of any size. It does not fail.
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partial = append(s.partial, p...)
+	for {
+		line, rest, ok := bytes.Cut(s.partial, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		s.line(line)
+		s.partial = append(s.partial[:0], rest...)
+	}
+}
+
+// terminalCodes are what the tool paints with even when told not to.
+var terminalCodes = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+
+func (s *stream) line(raw []byte) {
+	var msg message
+	if err := json.Unmarshal(raw, &msg); err != nil || msg.Message == "" && msg.Type == "" {
+		// Some notes of init are plain text in between.
+		s.log(string(terminalCodes.ReplaceAll(raw, nil)))
+		return
+	}
+	switch msg.Type {
+	case "version", "apply_progress", "outputs":
+		// Followed by own means, or not worth a line.
+	case "diagnostic":
+		s.diagnostic(msg)
+	case "planned_change", "resource_drift":
+		s.change(msg)
+	case "change_summary":
+		if msg.Changes != nil {
+			s.sum = summary{msg.Changes.Add, msg.Changes.Change, msg.Changes.Remove}
+		}
+		s.log(msg.Message)
+	case "apply_start", "apply_complete", "apply_errored", "refresh_start", "refresh_complete":
+		s.hook(msg)
+	default:
+		s.log(msg.Message)
+	}
+}
+
+func (s *stream) change(msg message) {
+	if msg.Change == nil {
+		return
+	}
+	c := Change{Address: msg.Change.Resource.Addr, Type: msg.Change.Resource.Type, Action: msg.Change.Action}
+	if msg.Type == "resource_drift" {
+		s.drifted = append(s.drifted, c)
+		return
+	}
+	s.planned = append(s.planned, c)
+}
+
+func (s *stream) hook(msg message) {
+	if msg.Hook == nil {
+		return
+	}
+	addr := msg.Hook.Resource.Addr
+	if msg.Type == "apply_start" || msg.Type == "refresh_start" {
+		s.running = append(s.running, operation{addr: addr, doing: doing(msg.Type, msg.Hook.Action), start: time.Now()})
+	} else {
+		for i, op := range s.running {
+			if op.addr == addr {
+				s.running = append(s.running[:i], s.running[i+1:]...)
+				break
+			}
+		}
+	}
+	// Reading a data source is no change and not part of the total.
+	counts := msg.Hook.Action != "read"
+	switch msg.Type {
+	case "apply_complete":
+		if counts {
+			s.done++
+		}
+		s.log(msg.Message)
+	case "apply_errored":
+		s.failed = append(s.failed, addr)
+		s.log(msg.Message)
+	}
+	s.progress()
+}
+
+// doing is the word for a running operation.
+func doing(kind, action string) string {
+	if kind == "refresh_start" {
+		return "refreshing"
+	}
+	switch action {
+	case "create":
+		return "creating"
+	case "update":
+		return "updating"
+	case "delete":
+		return "destroying"
+	case "read":
+		return "reading"
+	}
+	return action
+}
+
+// diagnostic keeps errors for the fault. Warnings become log lines, except for
+// those about the generated override, which the user cannot act on.
+func (s *stream) diagnostic(msg message) {
+	d := msg.Diagnostic
+	if d == nil {
+		return
+	}
+	if d.Severity == tfjson.DiagnosticSeverityError {
+		s.diags = append(s.diags, *d)
+		s.log(msg.Message)
+		return
+	}
+	if d.Range != nil && strings.HasSuffix(d.Range.Filename, overrideName) {
+		return
+	}
+	s.log(msg.Message)
+}
+
+func (s *stream) log(text string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		s.rep.Log(s.source, line)
+		if s.tail = append(s.tail, line); len(s.tail) > tailLines {
+			s.tail = s.tail[1:]
+		}
+	}
+}
+
+func (s *stream) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress()
+}
+
+// progress reports the operation that has been running for longest.
+func (s *stream) progress() {
+	p := event.Progress{Text: s.phase, Done: int64(s.done), Total: int64(s.total)}
+	if s.total > 0 {
+		p.Unit = "resources"
+	}
+	since := s.start
+	if len(s.running) > 0 {
+		op := s.running[0]
+		p.Text, since = fmt.Sprintf("%s: %s", op.addr, op.doing), op.start
+	}
+	if d := time.Since(since); d >= time.Second {
+		p.Text += " " + seconds(d)
+	}
+	s.rep.Progress(p)
+}
+
+// finish takes the last line, should it lack its end.
+func (s *stream) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.partial) > 0 {
+		s.line(s.partial)
+		s.partial = nil
+	}
+}
+
+func lastLines(text string) []string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[max(0, len(lines)-tailLines):]
+}
