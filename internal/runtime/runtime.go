@@ -209,3 +209,15 @@ type Volume struct {
 	Name   string
 	Labels map[string]string
 }
+
+// MatchLabels reports whether labels hold every one of want; an empty value
+// wanted matches any value.
+func MatchLabels(labels, want map[string]string) bool {
+	for key, value := range want {
+		got, ok := labels[key]
+		if !ok || (value != "" && value != got) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,149 @@
+// Package podman serves runtime.Runtime through Podman's REST API.
+//
+// The connection, its versioning and its errors come from Podman's own
+// bindings. The answers are read into small structs of this package: they name
+// the few fields that sandbox needs, so that servers from 4.3 on, whose other
+// fields changed type over time, are read alike; and the packages below
+// pkg/bindings with their several hundred dependencies stay out of the program.
+package podman
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"go.podman.io/podman/v6/pkg/bindings"
+
+	"github.com/sandbox-stack/sandbox/internal/runtime"
+)
+
+// Options configure Open.
+type Options struct {
+	// StateDir is a private directory (0700) for the adapted containers.conf,
+	// the private socket and the log of the private service.
+	StateDir string
+	// Socket is the path of the API socket to use; empty finds one.
+	Socket string
+	// Log takes notes on what Open decided; nil discards them.
+	Log *slog.Logger
+}
+
+// Runtime is Podman.
+type Runtime struct {
+	conn    *bindings.Connection
+	socket  string
+	version string
+	service *service // nil where somebody else's service is used
+
+	mu      sync.Mutex
+	samples map[string]sample // the last Stats of each container ID
+}
+
+var _ runtime.Runtime = (*Runtime)(nil)
+
+// Open connects to Podman: to opt.Socket, to the socket that CONTAINER_HOST
+// names, or to the user's or the system's socket. Where none of these answers,
+// or where this machine needs settings that a running service does not have,
+// it starts an API service of its own, which ends with Close and at the latest
+// with this process.
+//
+// Needed settings are written to a private containers.conf, and the environment
+// variable CONTAINERS_CONF of this process is pointed to it, because other
+// libraries (kind) run the podman command. Open is therefore to be called once,
+// before anything else runs podman.
+func Open(ctx context.Context, opt Options) (*Runtime, error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	binary, err := findBinary()
+	if err != nil {
+		return nil, err
+	}
+	adapted, err := adapt(opt.StateDir, thisMachine(), opt.Log)
+	if err != nil {
+		return nil, err
+	}
+	socket, err := explicitSocket(opt.Socket)
+	if err != nil {
+		return nil, err
+	}
+	if socket != "" {
+		r, err := connect(ctx, socket)
+		if err != nil {
+			return nil, unreachable(socket, err)
+		}
+		opt.Log.Debug("podman: using the given socket", "socket", socket)
+		return r, nil
+	}
+	if !adapted {
+		for _, socket := range defaultSockets() {
+			r, err := connect(ctx, socket)
+			if err == nil {
+				opt.Log.Debug("podman: using a running service", "socket", socket)
+				return r, nil
+			}
+			opt.Log.Debug("podman: no service", "socket", socket, "error", err)
+		}
+	}
+	svc, err := startService(ctx, binary, opt.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	r, err := connect(ctx, svc.socket)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the Podman service just started: %w", joinClose(err, svc))
+	}
+	r.service = svc
+	opt.Log.Debug("podman: started a private service", "socket", svc.socket, "pid", svc.pid())
+	return r, nil
+}
+
+// connect opens a connection to the service behind socket and asks for its
+// version.
+func connect(ctx context.Context, socket string) (*Runtime, error) {
+	conn, version, err := dial(ctx, socket)
+	if err != nil {
+		return nil, err
+	}
+	return &Runtime{conn: conn, socket: socket, version: version, samples: map[string]sample{}}, nil
+}
+
+// Close ends the private service, where there is one.
+func (r *Runtime) Close() error {
+	r.conn.Client.CloseIdleConnections()
+	if r.service == nil {
+		return nil
+	}
+	return r.service.close()
+}
+
+// Info describes the engine.
+func (r *Runtime) Info(ctx context.Context) (runtime.Info, error) {
+	var info struct {
+		Host struct {
+			CgroupVersion string `json:"cgroupVersion"`
+			OCIRuntime    struct {
+				Name string `json:"name"`
+			} `json:"ociRuntime"`
+			Security struct {
+				Rootless bool `json:"rootless"`
+			} `json:"security"`
+		} `json:"host"`
+	}
+	if err := r.get(ctx, "/info", nil, &info); err != nil {
+		return runtime.Info{}, fmt.Errorf("describe the engine: %w", err)
+	}
+	cgroups := 2
+	if info.Host.CgroupVersion == "v1" {
+		cgroups = 1
+	}
+	return runtime.Info{
+		Engine:        "podman",
+		Version:       r.version,
+		Rootless:      info.Host.Security.Rootless,
+		CgroupVersion: cgroups,
+		OCIRuntime:    info.Host.OCIRuntime.Name,
+		Socket:        r.socket,
+	}, nil
+}

@@ -1,0 +1,93 @@
+package podman
+
+import (
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/sandbox-stack/sandbox/internal/fault"
+)
+
+// findBinary returns the path of the podman command.
+func findBinary() (string, error) {
+	path, err := exec.LookPath("podman")
+	if err != nil {
+		return "", &fault.Error{
+			Code:  fault.Unavailable,
+			What:  "Podman is not installed",
+			Why:   "no podman command is on the PATH",
+			Try:   installCommand("podman"),
+			Cause: err,
+		}
+	}
+	return path, nil
+}
+
+// explicitSocket returns the path of the socket that the caller or, failing
+// that, CONTAINER_HOST names, or "" where neither does.
+func explicitSocket(option string) (string, error) {
+	if option != "" {
+		return strings.TrimPrefix(option, "unix://"), nil
+	}
+	host := os.Getenv("CONTAINER_HOST")
+	if host == "" {
+		return "", nil
+	}
+	u, err := url.Parse(host)
+	if err != nil {
+		return "", fault.Wrap(fault.Unavailable, err, "unset CONTAINER_HOST", "CONTAINER_HOST %q is not a URL", host)
+	}
+	if u.Scheme != "unix" {
+		return "", fault.New(fault.Unavailable,
+			"CONTAINER_HOST points to another machine ("+u.Redacted()+")",
+			"a sandbox publishes its ports on 127.0.0.1 and mounts local files, so its engine has to be local",
+			"unset CONTAINER_HOST")
+	}
+	return u.Host + u.Path, nil
+}
+
+// defaultSockets lists where this user's service, or for root the system's,
+// listens. Another user's service would keep its containers in another store
+// than the podman command does.
+func defaultSockets() []string {
+	if os.Geteuid() == 0 {
+		return []string{"/run/podman/podman.sock"}
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return []string{filepath.Join(dir, "podman", "podman.sock")}
+	}
+	return nil
+}
+
+// unreachable says that the socket that the user chose does not answer.
+func unreachable(socket string, err error) error {
+	return fault.Wrap(fault.Unavailable, err,
+		"podman system service --time=0 unix://"+socket,
+		"Podman does not answer on %s", socket)
+}
+
+// installCommand names the command that installs the package here.
+func installCommand(pkg string) string {
+	sudo := "sudo "
+	if os.Geteuid() == 0 {
+		sudo = ""
+	}
+	for _, manager := range []struct{ binary, command string }{
+		{"apt-get", "apt-get install -y "},
+		{"dnf", "dnf install -y "},
+		{"yum", "yum install -y "},
+		{"zypper", "zypper install -y "},
+		{"pacman", "pacman -S "},
+		{"apk", "apk add "},
+	} {
+		if _, err := exec.LookPath(manager.binary); err == nil {
+			return sudo + manager.command + pkg
+		}
+	}
+	if _, err := exec.LookPath("brew"); err == nil {
+		return "brew install " + pkg
+	}
+	return "install " + pkg + " with your system's package manager"
+}
