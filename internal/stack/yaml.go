@@ -222,6 +222,8 @@ type converter struct {
 	anchors map[string]ast.Node
 	report  *report
 	nodes   int
+	// plainWords takes yes, no, on and off as they are.
+	plainWords bool
 	// open names the anchors that are being read, to refuse one inside itself.
 	open []string
 }
@@ -275,7 +277,7 @@ func (c *converter) convert(n ast.Node, ptr string) any {
 // text returns a string, and refuses words that are booleans to most other
 // readers of YAML, Helm's among them.
 func (c *converter) text(n *ast.StringNode) any {
-	if n.Token.Type == token.StringType {
+	if n.Token.Type == token.StringType && !c.plainWords {
 		switch strings.ToLower(n.Value) {
 		case "yes", "no", "on", "off":
 			c.report.add(nodePlace(n).in(c.file), fmt.Sprintf("%s is text here but a boolean to other readers of YAML", n.Value), "yes, no, on and off have to be quoted", fmt.Sprintf("quote it: %q, or write true or false", n.Value))
