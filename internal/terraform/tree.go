@@ -87,8 +87,10 @@ func topmost(dirs []string) []string {
 	return top
 }
 
+// contains reports whether a path is a folder or lies in it. Both are clean
+// slash paths; one that begins with ".." lies in none.
 func contains(dir, p string) bool {
-	return dir == "." || p == dir || strings.HasPrefix(p, dir+"/")
+	return dir == "." && fs.ValidPath(p) || p == dir || strings.HasPrefix(p, dir+"/")
 }
 
 // skipped names what stays behind: the tool's own files, states and version
