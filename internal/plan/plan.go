@@ -14,13 +14,9 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/steps"
 )
 
-// Part is one thing that a stack needs. Check reports, quickly and without
-// changing anything, whether it is there as it should be; Apply makes it so
-// and returns a short note on what it did.
-type Part interface {
-	Check(ctx context.Context) (steps.Result, error)
-	Apply(ctx context.Context, rep event.Reporter) (note string, err error)
-}
+// Part makes one thing that a stack needs be as it should be. It looks first:
+// its Result says whether there was anything to do.
+type Part func(ctx context.Context, rep event.Reporter) (steps.Result, error)
 
 // Kind says what an item is, for the caller to find its Part.
 type Kind string
@@ -146,8 +142,7 @@ func Build(st *stack.Stack) []Item {
 func Steps(items []Item, part func(Item) Part) []steps.Step {
 	out := make([]steps.Step, len(items))
 	for i, it := range items {
-		p := part(it)
-		out[i] = steps.Step{ID: it.ID, Title: it.Title, After: it.After, Check: p.Check, Apply: p.Apply}
+		out[i] = steps.Step{ID: it.ID, Title: it.Title, After: it.After, Apply: part(it)}
 	}
 	return out
 }

@@ -208,8 +208,7 @@ func (r *run) execute(ctx context.Context, s Step) ending {
 	return e
 }
 
-// attempt checks, and applies where needed. Done in the Result says that
-// Apply was not needed. A panic becomes an error, its stack goes to the log.
+// attempt checks, and applies where needed. A panic becomes an error, its stack goes to the log.
 func attempt(ctx context.Context, s Step, rep event.Reporter) (result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -231,8 +230,7 @@ func attempt(ctx context.Context, s Step, rep event.Reporter) (result Result, er
 			return result, err
 		}
 	}
-	note, err := s.Apply(ctx, rep)
-	return Result{Note: note}, err
+	return s.Apply(ctx, rep)
 }
 
 // reporter turns what a step says into events until the step has ended, so

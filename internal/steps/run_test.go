@@ -65,12 +65,12 @@ func (r *recorder) finished(id string) event.StepFinished {
 
 // work is a step that takes d and then returns err.
 func work(id string, d time.Duration, err error, after ...string) steps.Step {
-	return steps.Step{ID: id, Title: id, After: after, Apply: func(ctx context.Context, _ event.Reporter) (string, error) {
+	return steps.Step{ID: id, Title: id, After: after, Apply: func(ctx context.Context, _ event.Reporter) (steps.Result, error) {
 		select {
 		case <-time.After(d):
-			return "", err
+			return steps.Result{}, err
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return steps.Result{}, ctx.Err()
 		}
 	}}
 }
@@ -84,35 +84,35 @@ func TestRunEmitsEventsInCausalOrder(t *testing.T) {
 				Check: func(context.Context) (steps.Result, error) {
 					return steps.Result{Done: true, Note: "there already"}, nil
 				},
-				Apply: func(context.Context, event.Reporter) (string, error) { panic("must not run") },
+				Apply: func(context.Context, event.Reporter) (steps.Result, error) { panic("must not run") },
 			},
 			{
 				ID: "cluster", Title: "create the cluster", After: []string{"network"},
 				Check: func(context.Context) (steps.Result, error) { return steps.Result{Note: "absent"}, nil },
-				Apply: func(_ context.Context, rep event.Reporter) (string, error) {
+				Apply: func(_ context.Context, rep event.Reporter) (steps.Result, error) {
 					time.Sleep(time.Millisecond)
 					rep.Progress(event.Progress{Text: "starting", Done: 1, Total: 2})
 					time.Sleep(2 * time.Second)
 					rep.Log("kind", "node is up")
-					return "1 node", nil
+					return steps.Result{Note: "1 node"}, nil
 				},
 			},
 			{
 				ID: "grafana", Title: "start Grafana", After: []string{"network"},
-				Apply: func(context.Context, event.Reporter) (string, error) {
+				Apply: func(context.Context, event.Reporter) (steps.Result, error) {
 					time.Sleep(time.Second)
-					return "", fmt.Errorf("resolve image: %w", &steps.Off{Reason: "no image for Grafana"})
+					return steps.Result{}, fmt.Errorf("resolve image: %w", &steps.Off{Reason: "no image for Grafana"})
 				},
 			},
 			{
 				ID: "dashboards", Title: "load dashboards", After: []string{"grafana"},
-				Apply: func(context.Context, event.Reporter) (string, error) { return "none", nil },
+				Apply: func(context.Context, event.Reporter) (steps.Result, error) { return steps.Result{Note: "none"}, nil },
 			},
 			{
 				ID: "release/db", Title: "release db", After: []string{"cluster"},
-				Apply: func(context.Context, event.Reporter) (string, error) {
+				Apply: func(context.Context, event.Reporter) (steps.Result, error) {
 					time.Sleep(time.Second)
-					return "", &fault.Error{Code: fault.Failed, Pos: "stack.yaml:3:1", What: "release db failed", Why: "no disk", Try: "sandbox logs", Log: []string{"boom"}}
+					return steps.Result{}, &fault.Error{Code: fault.Failed, Pos: "stack.yaml:3:1", What: "release db failed", Why: "no disk", Try: "sandbox logs", Log: []string{"boom"}}
 				},
 			},
 			work("release/web", time.Second, nil, "release/db"),
@@ -137,9 +137,9 @@ func TestRunOrdersByDependencyUnderLoad(t *testing.T) {
 				after = append(after, fmt.Sprint("s", i-back))
 			}
 		}
-		graph = append(graph, steps.Step{ID: fmt.Sprint("s", i), After: after, Apply: func(_ context.Context, rep event.Reporter) (string, error) {
+		graph = append(graph, steps.Step{ID: fmt.Sprint("s", i), After: after, Apply: func(_ context.Context, rep event.Reporter) (steps.Result, error) {
 			rep.Progress(event.Progress{Text: "at it"})
-			return "", nil
+			return steps.Result{}, nil
 		}})
 	}
 	require.NoError(t, steps.Run(t.Context(), graph, steps.Options{Emit: rec.emit, Parallel: 8}))
@@ -237,9 +237,9 @@ func TestRunDeadline(t *testing.T) {
 
 func TestRunCanceledAfterTheLastStepIsNoInterruption(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	err := steps.Run(ctx, []steps.Step{{ID: "only", Apply: func(context.Context, event.Reporter) (string, error) {
+	err := steps.Run(ctx, []steps.Step{{ID: "only", Apply: func(context.Context, event.Reporter) (steps.Result, error) {
 		cancel()
-		return "done all the same", nil
+		return steps.Result{Note: "done all the same"}, nil
 	}}}, steps.Options{})
 	require.NoError(t, err)
 }
@@ -247,8 +247,8 @@ func TestRunCanceledAfterTheLastStepIsNoInterruption(t *testing.T) {
 func TestRunTurnsAPanicIntoAFailure(t *testing.T) {
 	var rec recorder
 	err := steps.Run(t.Context(), []steps.Step{
-		{ID: "bad", Apply: func(context.Context, event.Reporter) (string, error) { panic("nil map") }},
-		{ID: "good", Apply: func(context.Context, event.Reporter) (string, error) { return "", nil }},
+		{ID: "bad", Apply: func(context.Context, event.Reporter) (steps.Result, error) { panic("nil map") }},
+		{ID: "good", Apply: func(context.Context, event.Reporter) (steps.Result, error) { return steps.Result{}, nil }},
 	}, steps.Options{Emit: rec.emit})
 
 	require.ErrorContains(t, err, "step bad broke off: nil map")
@@ -267,7 +267,7 @@ func TestRunFailsAStepWhoseCheckFails(t *testing.T) {
 	err := steps.Run(t.Context(), []steps.Step{{
 		ID:    "a",
 		Check: func(context.Context) (steps.Result, error) { return steps.Result{}, errors.New("engine is gone") },
-		Apply: func(context.Context, event.Reporter) (string, error) { panic("must not run") },
+		Apply: func(context.Context, event.Reporter) (steps.Result, error) { panic("must not run") },
 	}}, steps.Options{})
 	require.EqualError(t, err, "a: engine is gone")
 }
@@ -275,9 +275,9 @@ func TestRunFailsAStepWhoseCheckFails(t *testing.T) {
 func TestReporterIsSilentAfterItsStep(t *testing.T) {
 	var rec recorder
 	var kept event.Reporter
-	err := steps.Run(t.Context(), []steps.Step{{ID: "a", Apply: func(_ context.Context, rep event.Reporter) (string, error) {
+	err := steps.Run(t.Context(), []steps.Step{{ID: "a", Apply: func(_ context.Context, rep event.Reporter) (steps.Result, error) {
 		kept = rep
-		return "", nil
+		return steps.Result{}, nil
 	}}}, steps.Options{Emit: rec.emit})
 	require.NoError(t, err)
 	before := len(rec.events)
@@ -287,7 +287,7 @@ func TestReporterIsSilentAfterItsStep(t *testing.T) {
 }
 
 func TestRunRefusesABadPlan(t *testing.T) {
-	ok := func(context.Context, event.Reporter) (string, error) { return "", nil }
+	ok := func(context.Context, event.Reporter) (steps.Result, error) { return steps.Result{}, nil }
 	for name, tc := range map[string]struct {
 		graph []steps.Step
 		want  string

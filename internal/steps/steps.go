@@ -25,15 +25,16 @@ type Step struct {
 	// that Apply always runs. An error fails the step: a check that cannot
 	// tell must say so in its Result instead.
 	Check func(ctx context.Context) (Result, error)
-	// Apply does the work and returns one short line on what it did.
-	Apply func(ctx context.Context, rep event.Reporter) (note string, err error)
+	// Apply does the work. Where it can only find out while doing it that
+	// there is nothing to do, its Result says so.
+	Apply func(ctx context.Context, rep event.Reporter) (Result, error)
 }
 
-// Result is the answer of a Check.
+// Result is the answer of a Check or an Apply.
 type Result struct {
-	// Done says that there is nothing to do.
+	// Done says that there was nothing to do: the step counts as unchanged.
 	Done bool
-	// Note is one short line on what was found; used where Done is set.
+	// Note is one short line on what was found or done.
 	Note string
 }
 
