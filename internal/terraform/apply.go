@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-exec/tfexec"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
 )
 
 // Result is what an apply did, or what a plan would do.
@@ -87,6 +88,10 @@ func (m *Module) plan(ctx context.Context, rep event.Reporter) (*prepared, Resul
 	p, err := m.prepare(ctx, rep, false)
 	if err != nil {
 		return nil, Result{}, err
+	}
+	if m.withoutEmulator(p.rec) {
+		return nil, Result{}, fault.New(fault.Unavailable, fmt.Sprintf("terraform module %s has no emulator to go to", m.cfg.Name),
+			"the one that it was applied to is not there", "sandbox up")
 	}
 	if !p.rec.Applying.IsZero() {
 		rep.Log("sandbox", fmt.Sprintf("the apply of %s that began at %s was interrupted: continuing",

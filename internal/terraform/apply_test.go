@@ -222,6 +222,27 @@ func TestRecreatedEmulatorIsFilledAgain(t *testing.T) {
 	}
 }
 
+func TestAbsentEmulatorLosesNothing(t *testing.T) {
+	needTool(t)
+	m := module(t, map[string]string{"main.tf": plainModule}, named("a"))
+	apply(t, m)
+	m.cfg.Generation = ""
+	if st := check(t, m); st.Unchanged || st.Reason != "the emulator is not there" {
+		t.Errorf("check = %+v", st)
+	}
+	if h := health(t, m); h.State != event.StateStale || h.Blames != "aws" {
+		t.Errorf("health = %+v", h)
+	}
+	_, err := m.Apply(context.Background(), event.Discard)
+	if f := asFault(t, err); f.Code != fault.Unavailable {
+		t.Errorf("fault = %+v", f)
+	}
+	m.cfg.Generation = "one"
+	if st := check(t, m); !st.Unchanged {
+		t.Errorf("check with the emulator back = %+v", st)
+	}
+}
+
 func TestTornStateIsReplacedByTheLastGoodOne(t *testing.T) {
 	needTool(t)
 	m := module(t, map[string]string{"main.tf": plainModule}, named("a"))

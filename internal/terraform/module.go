@@ -51,7 +51,8 @@ type Config struct {
 	// before the registry. It may be empty or missing.
 	PluginMirror string
 	// Generation identifies the emulator's memory: it changes when the
-	// emulator has lost what was created in it.
+	// emulator has lost what was created in it. Empty means that no emulator
+	// is there; then what was applied to one is neither touched nor ok.
 	Generation string
 	// AllowProviders are provider sources, such as "cloudposse/utils", that
 	// may be used beside those that cannot reach anything outside.

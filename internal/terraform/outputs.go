@@ -80,6 +80,9 @@ func (m *Module) Health(ctx context.Context) []event.Health {
 		h.State, h.Reason, h.Try = event.StateFailed, rec.Failure, "sandbox up"
 	case rec.Fingerprint == "" && rec.AppliedAt.IsZero():
 		h.State, h.Reason, h.Try = event.StateWaiting, "not applied yet", "sandbox up"
+	case m.withoutEmulator(rec):
+		h.State, h.Blames, h.Try = event.StateStale, "aws", "sandbox up"
+		h.Reason = fmt.Sprintf("the emulator with its %d resources is not there", rec.Resources)
 	case rec.Generation != m.cfg.Generation:
 		h.State, h.Blames, h.Try = event.StateFailed, "aws", "sandbox up"
 		h.Reason = fmt.Sprintf("the emulator was recreated: %d resources are lost", rec.Resources)

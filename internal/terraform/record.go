@@ -57,6 +57,10 @@ func (m *Module) readRecord() (record, error) {
 	return r, nil
 }
 
+// withoutEmulator reports whether the module was applied to an emulator and
+// there is none now.
+func (m *Module) withoutEmulator(r record) bool { return r.Generation != "" && m.cfg.Generation == "" }
+
 func (m *Module) writeRecord(r record) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {

@@ -132,7 +132,7 @@ func scanFolder(fsys fs.FS, dir, tool string, show func(string) string) (*folder
 
 // configKind returns the extension of a configuration file's name, or "".
 func configKind(name, tool string) string {
-	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") {
+	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#") {
 		return ""
 	}
 	kinds := []string{".tf.json", ".tf"}

@@ -164,6 +164,8 @@ func (m *Module) Check(ctx context.Context) (Status, error) {
 		return Status{Reason: "the last apply failed"}, nil
 	case rec.Fingerprint == "":
 		return Status{Reason: "not applied yet"}, nil
+	case m.withoutEmulator(rec):
+		return Status{Reason: "the emulator is not there"}, nil
 	case rec.Generation != m.cfg.Generation:
 		return Status{Reason: "the emulator was recreated"}, nil
 	case sum != rec.StateSum || !exists(m.paths.outputs):
