@@ -115,6 +115,9 @@ func (p *Prometheus) SetCluster(ctx context.Context, access Access, rep event.Re
 }
 
 func (p *Prometheus) apply(ctx context.Context, rep event.Reporter) (changed bool, err error) {
+	if err := CheckRules(p.cfg.Rules); err != nil {
+		return false, err
+	}
 	d, err := p.deployment()
 	if err != nil {
 		return false, err
