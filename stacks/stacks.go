@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Schema is the JSON schema of a stack file. It is generated from the Go types
@@ -45,11 +46,11 @@ func Names() []string {
 // files that do not belong to the stack are removed. It fails with
 // fs.ErrNotExist where there is no stack of that name.
 func Materialize(name, dir string) (string, error) {
+	if !slices.Contains(Names(), name) {
+		return "", fmt.Errorf("open the stack %q: %w", name, fs.ErrNotExist)
+	}
 	stack, err := fs.Sub(content, name)
 	if err != nil {
-		return "", fmt.Errorf("open the stack %q: %w", name, err)
-	}
-	if _, err := fs.Stat(stack, "."); err != nil {
 		return "", fmt.Errorf("open the stack %q: %w", name, err)
 	}
 	target := filepath.Join(dir, name)

@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/goccy/go-yaml/parser"
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"sigs.k8s.io/yaml"
@@ -198,8 +198,6 @@ func (s *Stack) shorten(msg string) string {
 	return strings.ReplaceAll(msg, s.Dir+string(filepath.Separator), "")
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)`)
-
 // checkValuesFile reads a values file as Helm does.
 func (s *Stack) checkValuesFile(rel, file string, r *report) {
 	at := position{file: s.display(rel), line: 1, col: 1}
@@ -209,13 +207,16 @@ func (s *Stack) checkValuesFile(rel, file string, r *report) {
 		return
 	}
 	var values map[string]any
-	if err := yaml.Unmarshal(data, &values); err != nil {
-		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-			at.line, _ = strconv.Atoi(m[1]) //nolint:errcheck // digits, by the expression
-			at.col = 0
-		}
-		r.add(at, "the values file is not valid", err.Error(), "write a map of values in YAML")
+	err = yaml.Unmarshal(data, &values)
+	if err == nil {
+		return
 	}
+	// Helm's parser knows the line at best, the other one the column as well.
+	if _, syntax := parser.ParseBytes(data, 0); syntax != nil {
+		place, _, _, _ := syntaxProblem(at.file, syntax)
+		at = place
+	}
+	r.add(at, "the values file is not valid", err.Error(), "write a map of values in YAML")
 }
 
 // checkDashboards checks that dashboards are JSON.

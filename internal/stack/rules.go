@@ -75,7 +75,7 @@ func (f *ruleFile) locate(data []byte) bool {
 		return false
 	}
 	before := len(f.report.problems)
-	c := converter{file: f.name, pos: positions{file: f.name, values: map[string]position{}, keys: map[string]position{}}, anchors: map[string]ast.Node{}, report: f.report, plainWords: true}
+	c := converter{file: f.name, pos: newPositions(f.name), anchors: map[string]ast.Node{}, report: f.report, plainWords: true}
 	f.doc, f.pos = c.convert(body, ""), c.pos
 	return len(f.report.problems) == before
 }
@@ -123,10 +123,11 @@ func items(v any, key string) []any {
 }
 
 var (
-	atLine       = regexp.MustCompile(`^line (\d+): (.*)`)
-	unknownField = regexp.MustCompile(`field (\S+) not found in type rulefmt\.(\w+)`)
-	atPosition   = regexp.MustCompile(`^(\d+):(\d+): (.*)`)
-	atText       = regexp.MustCompile(`^(label|annotation) "([^"]*)"`)
+	atLine        = regexp.MustCompile(`^line (\d+): (.*)`)
+	unknownField  = regexp.MustCompile(`field (\S+) not found in type rulefmt\.(\w+)`)
+	atPosition    = regexp.MustCompile(`^(\d+):(\d+): (.*)`)
+	repeatedGroup = regexp.MustCompile(`^groupname: "(.*)" is repeated`)
+	atText        = regexp.MustCompile(`^(label|annotation) "([^"]*)"`)
 )
 
 // The keys of a rule file, for suggestions.
@@ -136,6 +137,14 @@ var ruleKeys = map[string][]string{
 	"Rule":       {"record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"},
 }
 
+// ruleTypes puts the parser's Go types into words.
+var ruleTypes = strings.NewReplacer(
+	"[]rulefmt.RuleGroupNode", "a list of groups", "[]rulefmt.RuleGroup", "a list of groups",
+	"[]rulefmt.RuleNode", "a list of rules", "[]rulefmt.Rule", "a list of rules",
+	"rulefmt.RuleGroupNode", "a group", "rulefmt.RuleGroup", "a group",
+	"rulefmt.RuleNode", "a rule", "rulefmt.Rule", "a rule",
+)
+
 // add reports one error of the parser.
 func (f *ruleFile) add(err error) {
 	if rule, ok := errors.AsType[*rulefmt.Error](err); ok {
@@ -144,7 +153,11 @@ func (f *ruleFile) add(err error) {
 	}
 	text := err.Error()
 	if m := atPosition.FindStringSubmatch(text); m != nil {
-		f.report.add(position{f.name, number(m[1]), number(m[2])}, "the rule file is not valid", m[3], "correct the group")
+		at := position{f.name, number(m[1]), number(m[2])}
+		if repeated := repeatedGroup.FindStringSubmatch(m[3]); repeated != nil && at.line == 0 {
+			at = f.pos.value(f.lastGroup(repeated[1]) + "/name")
+		}
+		f.report.add(at, "the rule file is not valid", m[3], "correct the group")
 		return
 	}
 	lines := strings.Split(strings.TrimPrefix(text, "yaml: unmarshal errors:\n"), "\n")
@@ -162,10 +175,9 @@ func (f *ruleFile) addYAML(text string) {
 	}
 	m := unknownField.FindStringSubmatch(text)
 	if m == nil {
-		if strings.Contains(text, "rulefmt.") { // the second reading of the parser repeats the first, in its own types
-			text = strings.NewReplacer("rulefmt.RuleNode", "a rule", "rulefmt.RuleGroupNode", "a group", "rulefmt.RuleGroup", "a group", "rulefmt.Rule", "a rule").Replace(text)
-		}
-		f.report.add(at, "the rule file is not valid", text, "correct this line")
+		// The parser reads the file twice, into types of two names; in words
+		// both errors are the same and count once.
+		f.report.add(at, "the rule file is not valid", ruleTypes.Replace(text), "correct this line")
 		return
 	}
 	if i := strings.Index(f.line(at.line), m[1]); i >= 0 {
@@ -203,6 +215,17 @@ func (f *ruleFile) rulePointer(e *rulefmt.Error) string {
 		return ok && fmt.Sprint(m["name"]) == e.Group
 	})
 	return pointer("groups", i, "rules", e.Rule-1)
+}
+
+// lastGroup is the pointer to the last group of a name.
+func (f *ruleFile) lastGroup(name string) string {
+	ptr := "/groups"
+	for i, g := range items(f.doc, "groups") {
+		if m, ok := g.(map[string]any); ok && fmt.Sprint(m["name"]) == name {
+			ptr = pointer("groups", i)
+		}
+	}
+	return ptr
 }
 
 // inExpression moves from the start of an expression to an offset in it. In a

@@ -116,6 +116,9 @@ func (c compiled) explain(e *jsonschema.ValidationError, doc any, pos positions,
 	case *kind.Required:
 		r.add(at, fmt.Sprintf("%s has no %s", name, strings.Join(k.Missing, ", ")), "these keys are required", "add "+strings.Join(k.Missing, ", "))
 	case *kind.Type:
+		if written, ok := pos.numbers[ptr]; ok {
+			value = json.Number(written)
+		}
 		what, rule, try := wrongType(name, value, k)
 		r.add(at, what, rule, try)
 	case *kind.Enum:

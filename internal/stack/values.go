@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"sigs.k8s.io/yaml"
 )
 
 // Values is a free map: a chart's values or a module's variables. Whole numbers
@@ -94,4 +96,98 @@ func SetValue(values map[string]any, path string, value any) error {
 	}
 	values[keys[len(keys)-1]] = value
 	return nil
+}
+
+// ImageRef is a reference of an image that the cluster can use.
+type ImageRef struct {
+	Repository string
+	Tag        string
+}
+
+// String is the reference as a container names it.
+func (r ImageRef) String() string { return r.Repository + ":" + r.Tag }
+
+// Sources provide the values that a stack file refers to.
+type Sources struct {
+	// Output returns an output of a Terraform module that was applied.
+	Output func(module, output string) (any, error)
+	// Image returns the reference of an image that was built.
+	Image func(name string) (ImageRef, error)
+}
+
+// ReleaseValues returns the values of a release: those of its values files, in
+// order, then those of the stack file, then those from other parts of the stack.
+func (s *Stack) ReleaseValues(release Release, from Sources) (map[string]any, error) {
+	values := map[string]any{}
+	for _, rel := range release.ValuesFiles {
+		data, err := readFile(s.Path(rel), maxFileBytes)
+		if err != nil {
+			return nil, fmt.Errorf("read the values of release %s: %w", release.Name, err)
+		}
+		var more map[string]any
+		if err := yaml.Unmarshal(data, &more); err != nil {
+			return nil, fmt.Errorf("read %s of release %s: %w", rel, release.Name, err)
+		}
+		merge(values, more)
+	}
+	merge(values, release.Values)
+	for _, v := range release.ValuesFrom {
+		if err := v.apply(values, from); err != nil {
+			return nil, fmt.Errorf("set values of release %s: %w", release.Name, err)
+		}
+	}
+	return values, nil
+}
+
+// apply sets the value that v refers to.
+func (v ValueFrom) apply(values map[string]any, from Sources) error {
+	if v.Terraform != "" {
+		output, err := from.Output(v.Terraform, v.Output)
+		if err != nil {
+			return fmt.Errorf("output %s of terraform/%s: %w", v.Output, v.Terraform, err)
+		}
+		return SetValue(values, v.Path, output)
+	}
+	ref, err := from.Image(v.Image)
+	if err != nil {
+		return fmt.Errorf("reference of image/%s: %w", v.Image, err)
+	}
+	switch v.Field {
+	case FieldRef:
+		return SetValue(values, v.Path, ref.String())
+	case FieldRepository:
+		return SetValue(values, v.Path, ref.Repository)
+	case FieldTag:
+		return SetValue(values, v.Path, ref.Tag)
+	}
+	// The convention of charts. IfNotPresent, because the image was loaded into
+	// the nodes and is in no registry.
+	for _, part := range []struct{ key, value string }{
+		{"repository", ref.Repository},
+		{"tag", ref.Tag},
+		{"pullPolicy", "IfNotPresent"},
+	} {
+		if err := SetValue(values, v.Path+"."+part.key, part.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// merge adds src to dst; src wins, maps are merged key by key. What src holds is
+// copied, so that a later merge or SetValue can't change it.
+func merge(dst, src map[string]any) {
+	for k, v := range src {
+		m, ok := v.(map[string]any)
+		if !ok {
+			dst[k] = v
+			continue
+		}
+		inner, ok := dst[k].(map[string]any)
+		if !ok {
+			inner = map[string]any{}
+			dst[k] = inner
+		}
+		merge(inner, m)
+	}
 }

@@ -28,6 +28,12 @@ type positions struct {
 	file   string
 	values map[string]position
 	keys   map[string]position
+	// numbers holds numbers as they are written: 1.10 is not 1.1.
+	numbers map[string]string
+}
+
+func newPositions(file string) positions {
+	return positions{file: file, values: map[string]position{}, keys: map[string]position{}, numbers: map[string]string{}}
 }
 
 // value returns where the value at the pointer starts, or the nearest value
@@ -72,7 +78,7 @@ func pointer(parts ...any) string {
 // parseYAML reads the only document of a file into plain values: map[string]any,
 // []any, string, bool, int64, uint64, float64 and nil.
 func parseYAML(file string, data []byte, r *report) (any, positions) {
-	pos := positions{file: file, values: map[string]position{}, keys: map[string]position{}}
+	pos := newPositions(file)
 	if !checkText(file, data, r) {
 		return nil, pos
 	}
@@ -163,7 +169,7 @@ func syntaxProblem(file string, err error) (at position, what, rule, try string)
 		}
 	}
 	try = "correct the YAML at this place"
-	if strings.Contains(msg, `'\t'`) {
+	if strings.Contains(msg, "'\t'") {
 		msg, try = "a tab is used to indent", "indent with spaces"
 	}
 	return at, "the file is not valid YAML", msg, try
@@ -244,8 +250,10 @@ func (c *converter) convert(n ast.Node, ptr string) any {
 	case *ast.BoolNode:
 		return n.Value
 	case *ast.IntegerNode:
+		c.pos.numbers[ptr] = n.Token.Value
 		return n.Value
 	case *ast.FloatNode:
+		c.pos.numbers[ptr] = n.Token.Value
 		return n.Value
 	case *ast.StringNode:
 		return c.text(n)
@@ -279,8 +287,8 @@ func (c *converter) convert(n ast.Node, ptr string) any {
 func (c *converter) text(n *ast.StringNode) any {
 	if n.Token.Type == token.StringType && !c.plainWords {
 		switch strings.ToLower(n.Value) {
-		case "yes", "no", "on", "off":
-			c.report.add(nodePlace(n).in(c.file), fmt.Sprintf("%s is text here but a boolean to other readers of YAML", n.Value), "yes, no, on and off have to be quoted", fmt.Sprintf("quote it: %q, or write true or false", n.Value))
+		case "yes", "no", "on", "off", "y", "n":
+			c.report.add(nodePlace(n).in(c.file), fmt.Sprintf("%s is text here but a boolean to other readers of YAML", n.Value), "yes, no, on, off, y and n have to be quoted", fmt.Sprintf("quote it: %q, or write true or false", n.Value))
 		}
 	}
 	return n.Value
