@@ -55,7 +55,7 @@ func (m *Module) Plan(ctx context.Context, rep event.Reporter) (Result, error) {
 func (m *Module) Apply(ctx context.Context, rep event.Reporter) (Result, error) {
 	p, res, err := m.plan(ctx, rep)
 	if err != nil {
-		return Result{}, err
+		return Result{}, errors.Join(err, m.recordFailure(ctx, err))
 	}
 	rec := p.rec
 	rec.Generation, rec.Fingerprint, rec.Failure = m.cfg.Generation, "", ""
@@ -64,8 +64,8 @@ func (m *Module) Apply(ctx context.Context, rep event.Reporter) (Result, error) 
 		return Result{}, err
 	}
 	if !res.Unchanged {
-		if err := m.applyPlan(ctx, p, res, rec, rep); err != nil {
-			return Result{}, err
+		if err := m.applyPlan(ctx, p, res, rep); err != nil {
+			return Result{}, errors.Join(err, m.recordFailure(ctx, err))
 		}
 	}
 	st, sum, err := readState(m.paths.state)
@@ -149,8 +149,8 @@ func (m *Module) runPlan(ctx context.Context, p *prepared, rep event.Reporter, o
 	return s, changed, errors.Join(err, m.protectState())
 }
 
-// applyPlan applies the saved plan. On failure it records why.
-func (m *Module) applyPlan(ctx context.Context, p *prepared, res Result, rec record, rep event.Reporter) error {
+// applyPlan applies the saved plan.
+func (m *Module) applyPlan(ctx context.Context, p *prepared, res Result, rep event.Reporter) error {
 	total := res.Added + res.Changed + res.Destroyed
 	s := newStream(rep, p.tool.Name, "applying", total)
 	stop := s.follow()
@@ -170,13 +170,27 @@ func (m *Module) applyPlan(ctx context.Context, p *prepared, res Result, rec rec
 	if err == nil {
 		return protectErr
 	}
-	failed := m.failure("apply", p.tool, s, err, kept)
-	rec.Applying = time.Time{}
-	rec.Failure = firstLine(failed)
+	return errors.Join(m.failure("apply", p.tool, s, err, kept), protectErr)
+}
+
+// recordFailure keeps why an apply failed, for Health and Check. An interrupt
+// is no failure: the record says already that the apply has not ended.
+func (m *Module) recordFailure(ctx context.Context, cause error) error {
+	if ctx.Err() != nil || !exists(m.paths.dir) {
+		return nil
+	}
+	rec, err := m.readRecord()
+	if err != nil {
+		return err
+	}
+	if m.withoutEmulator(rec) {
+		return nil // says nothing of what was applied
+	}
+	rec.Applying, rec.Failure = time.Time{}, firstLine(cause)
 	if st, _, err := readState(m.paths.state); err == nil && st != nil {
 		rec.Resources = st.managed()
 	}
-	return errors.Join(failed, protectErr, m.writeRecord(rec))
+	return m.writeRecord(rec)
 }
 
 func firstLine(err error) string {

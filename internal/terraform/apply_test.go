@@ -309,6 +309,9 @@ func TestPlanErrorNamesThePlace(t *testing.T) {
 	m := module(t, map[string]string{"main.tf": "output \"x\" {\n  value = var.nope\n}\n"})
 	_, err := m.Apply(context.Background(), event.Discard)
 	f := asFault(t, err)
+	if h := health(t, m); h.State != event.StateFailed || !strings.Contains(h.Reason, "undeclared input variable") {
+		t.Errorf("health = %+v", h)
+	}
 	if f.Pos != filepath.Join(m.cfg.SourceDir, "main.tf")+":2:11" || !strings.Contains(f.What, "Reference to undeclared input variable") {
 		t.Errorf("fault = %+v", f)
 	}

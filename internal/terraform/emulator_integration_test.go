@@ -176,6 +176,7 @@ func providerMirror(t *testing.T) string {
 }
 
 func TestLifeWithTheEmulator(t *testing.T) {
+	mirror := providerMirror(t)
 	e := newEmulator(t)
 	url, generation := e.start(t, 0)
 	watch := &canary{}
@@ -184,7 +185,7 @@ func TestLifeWithTheEmulator(t *testing.T) {
 	dir := t.TempDir()
 	cfg := Config{
 		Name: "infra", SourceDir: "testdata/emulator", Workspace: filepath.Join(dir, "ws"), CacheDir: filepath.Join(dir, "cache"),
-		Endpoint: url, Generation: generation, PluginMirror: providerMirror(t), Vars: map[string]any{"prefix": "it"},
+		Endpoint: url, Generation: generation, PluginMirror: mirror, Vars: map[string]any{"prefix": "it"},
 		Environ: append(os.Environ(), "AWS_PROFILE=production", "AWS_ENDPOINT_URL_SQS=https://sqs.us-east-1.amazonaws.com",
 			"HTTPS_PROXY="+proxy.URL, "HTTP_PROXY="+proxy.URL, "https_proxy="+proxy.URL, "http_proxy="+proxy.URL),
 	}
@@ -284,6 +285,7 @@ func TestLifeWithTheEmulator(t *testing.T) {
 
 // A killed run leaves what its state does not know; the next one says so.
 func TestLeftoversAreRecognized(t *testing.T) {
+	mirror := providerMirror(t)
 	e := newEmulator(t)
 	url, generation := e.start(t, 0)
 	m := module(t, map[string]string{"main.tf": `
@@ -291,7 +293,7 @@ resource "aws_iam_role" "app" {
   name               = "left-over"
   assume_role_policy = jsonencode({ Version = "2012-10-17", Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "ec2.amazonaws.com" } }] })
 }
-`}, func(c *Config) { c.Endpoint, c.Generation, c.PluginMirror = url, generation, providerMirror(t) })
+`}, func(c *Config) { c.Endpoint, c.Generation, c.PluginMirror = url, generation, mirror })
 	apply(t, m)
 	for _, f := range []string{m.paths.state, m.paths.record} {
 		if err := os.Remove(f); err != nil {
