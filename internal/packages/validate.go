@@ -15,8 +15,10 @@ import (
 )
 
 var (
-	validName     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	majorVersion  = regexp.MustCompile(`^v[0-9]+$`)
+	validName    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	majorVersion = regexp.MustCompile(`^v[0-9]+$`)
+	// mergedFolders are links to /usr/… in a configured Debian system.
+	mergedFolders = []string{"bin", "lib", "lib64", "sbin"}
 	debianVariant = []string{"", "essential", "minbase", "apt", "custom", "extract"}
 )
 
@@ -109,7 +111,7 @@ func (r *Recipe) validateBuilds(fsys fs.FS, bad func(string, ...any)) map[string
 
 func (r *Recipe) validateEmbedded(e *Embedded, refs map[string]bool, fsys fs.FS, programs map[string]bool, bad func(string, ...any)) {
 	where := fmt.Sprintf("containerd image %q: ", e.Ref)
-	if ref, err := name.ParseReference(e.Ref, name.StrictValidation); err != nil || ref.Name() != e.Ref {
+	if ref, err := name.ParseReference(e.Ref, name.StrictValidation); err != nil || strings.TrimPrefix(ref.Name(), "index.") != e.Ref {
 		bad("%sthe reference must be complete: registry/name:tag", where)
 	}
 	if refs[e.Ref] {
@@ -156,7 +158,11 @@ func (r *Recipe) validateContent(where string, c *Content, fsys fs.FS, programs 
 			bad("%spython.target %q is not absolute", where, p.Target)
 		}
 	}
+	merged := c.Debian != nil && c.Debian.Variant != "extract"
 	for i, f := range c.Files {
+		if top, _, _ := strings.Cut(strings.TrimPrefix(f.To, "/"), "/"); merged && slices.Contains(mergedFolders, top) {
+			bad("%sfiles[%d] %q: /%s is a link in a Debian system and would be replaced; use /usr%s", where, i, f.To, top, f.To)
+		}
 		r.validateFile(fmt.Sprintf("%sfiles[%d] %q: ", where, i, f.To), f, fsys, programs, bad)
 	}
 	if h := c.Config.Healthcheck; h != nil {
