@@ -22,7 +22,9 @@ const (
 // there. Implementations wrap it.
 var ErrNotFound = errors.New("not found")
 
-// Runtime is a container engine. All methods are safe for concurrent use.
+// Runtime is a container engine. All methods are safe for concurrent use. To
+// remove what is gone already is not an error, nor is to start what runs or to
+// stop what has stopped.
 // "labels" filters are matched exactly, all of them; an empty value matches
 // any value of that key.
 type Runtime interface {
@@ -53,7 +55,7 @@ type Runtime interface {
 	// StopContainer asks the container to stop and kills it after grace.
 	StopContainer(ctx context.Context, id string, grace time.Duration) error
 	// RemoveContainer kills and removes the container with its anonymous
-	// volumes. A container that is gone already is not an error.
+	// volumes.
 	RemoveContainer(ctx context.Context, id string) error
 	// Container inspects by name or ID; ErrNotFound where there is none.
 	Container(ctx context.Context, nameOrID string) (Container, error)
@@ -61,7 +63,8 @@ type Runtime interface {
 	// Logs writes the container's output to w, both streams merged, until
 	// the end of the log or, with Follow, until ctx ends.
 	Logs(ctx context.Context, id string, opt LogOptions, w io.Writer) error
-	// Exec runs a command in the container and returns its exit code.
+	// Exec runs a command in the container and returns its exit code. The
+	// command is killed when ctx ends first.
 	Exec(ctx context.Context, id string, spec ExecSpec) (int, error)
 	// Stats returns one sample of the running containers' resource use.
 	Stats(ctx context.Context, ids []string) ([]Stats, error)
@@ -153,11 +156,11 @@ type Container struct {
 	Image    string
 	ImageID  string
 	Labels   map[string]string
-	State    string // created, running, paused, exited, …: the engine's word
+	State    string // created, running, paused, exited, …
 	Health   string // healthy, unhealthy, starting, or empty
 	ExitCode int
 	PID      int
-	OOM      bool
+	OOM      bool // killed for its memory; hosts with cgroup v1 may not tell
 	Created  time.Time
 	Started  time.Time
 	Finished time.Time

@@ -3,153 +3,119 @@ package podman
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/runtime"
-	"github.com/sandbox-stack/sandbox/internal/runtime/buildcontext"
 )
 
-// BuildImage builds an image from a Dockerfile. The context is streamed to the
-// engine, never held in memory.
-func (r *Runtime) BuildImage(ctx context.Context, spec runtime.BuildSpec, log func(line string)) (runtime.Image, error) {
-	image, err := r.build(ctx, spec, log)
-	if err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
-	}
-	return image, nil
-}
+// buildStop bounds how long a canceled build may take to clean up.
+const buildStop = 10 * time.Second
 
-func (r *Runtime) build(ctx context.Context, spec runtime.BuildSpec, log func(line string)) (runtime.Image, error) {
-	files, err := buildcontext.Open(spec.Context, spec.Dockerfile)
-	if err != nil {
-		return runtime.Image{}, err
-	}
-	params, err := buildParams(spec, files.Dockerfile)
-	if err != nil {
-		return runtime.Image{}, err
-	}
-	reader, writer := io.Pipe()
-	written := make(chan error, 1)
-	go func() {
-		err := files.WriteTar(writer)
-		written <- err
-		_ = writer.CloseWithError(err) // always nil
-	}()
-	body, err := r.open(ctx, request{
-		method: http.MethodPost,
-		path:   "/build",
-		params: params,
-		body:   reader,
-		header: http.Header{"Content-Type": {"application/x-tar"}},
-	})
-	// Podman has read all it wants by the time it answers; this frees a
-	// writer that had more.
-	_ = reader.Close()
-	if writeErr := <-written; writeErr != nil && !errors.Is(writeErr, io.ErrClosedPipe) {
-		err = errors.Join(writeErr, err)
-	}
-	if err != nil {
-		if body != nil {
-			_ = body.Close()
-		}
-		return runtime.Image{}, err
-	}
-	defer func() { _ = body.Close() }()
-	if err := readBuild(body, log); err != nil {
-		return runtime.Image{}, err
+// BuildImage builds an image from a Dockerfile. It runs the podman command:
+// before 4.4 the API knows no mounts for RUN steps.
+func (r *Runtime) BuildImage(ctx context.Context, spec runtime.BuildSpec, log func(line string)) (runtime.Image, error) {
+	cmd := exec.Command(r.binary, r.buildArgs(spec)...)
+	cmd.Env = localEnv(os.Environ())
+	if err := runLines(ctx, cmd, log); err != nil {
+		return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
 	}
 	return r.Image(ctx, spec.Tag)
 }
 
-// buildParams renders the spec as the API's parameters.
-func buildParams(spec runtime.BuildSpec, dockerfile string) (url.Values, error) {
-	params := url.Values{
-		"t":          {spec.Tag},
-		"layers":     {"true"},
-		"rm":         {"true"},
-		"forcerm":    {"true"},
-		"pullpolicy": {"missing"},
-		// The format that has HEALTHCHECK.
-		"outputformat": {"application/vnd.docker.distribution.manifest.v2+json"},
+// buildArgs renders the spec as the arguments of the podman command.
+func (r *Runtime) buildArgs(spec runtime.BuildSpec) []string {
+	var args []string
+	if r.chosen {
+		args = append(args, "--url", "unix://"+r.socket)
 	}
-	for key, value := range map[string]any{
-		"dockerfile": []string{dockerfile},
-		"buildargs":  spec.Args,
-		"labels":     labelList(spec.Labels),
-	} {
-		text, err := json.Marshal(value)
-		if err != nil {
-			return nil, fmt.Errorf("render %s: %w", key, err)
+	args = append(args, "build", "--tag", spec.Tag, "--layers", "--force-rm", "--pull=missing",
+		"--format=docker") // the OCI format has no HEALTHCHECK
+	if spec.Dockerfile != "" {
+		file := spec.Dockerfile
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(spec.Context, file)
 		}
-		params.Set(key, string(text))
+		args = append(args, "--file", file)
 	}
 	if spec.Target != "" {
-		params.Set("target", spec.Target)
+		args = append(args, "--target", spec.Target)
+	}
+	for _, key := range slices.Sorted(maps.Keys(spec.Args)) {
+		args = append(args, "--build-arg", key+"="+spec.Args[key])
+	}
+	for _, key := range slices.Sorted(maps.Keys(spec.Labels)) {
+		args = append(args, "--label", key+"="+spec.Labels[key])
 	}
 	for _, volume := range spec.Volumes {
-		params.Add("volume", volume)
+		args = append(args, "--volume", volume)
 	}
-	return params, nil
+	return append(args, "--", spec.Context)
 }
 
-func labelList(labels map[string]string) []string {
-	list := make([]string, 0, len(labels))
-	for key, value := range labels {
-		list = append(list, key+"="+value)
+// runLines runs the command to its end and passes each line of its output to
+// log. When ctx ends first, the command is asked to end, and killed when it
+// does not.
+func runLines(ctx context.Context, cmd *exec.Cmd, log func(line string)) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return list
-}
+	output, feed, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("open a pipe: %w", err)
+	}
+	cmd.Stdout, cmd.Stderr = feed, feed
+	child, err := startChild(cmd)
+	_ = feed.Close() // the child has a descriptor of its own
+	if err != nil {
+		return errors.Join(err, output.Close())
+	}
+	copied := make(chan error, 1)
+	go func() { copied <- eachLine(output, log) }()
 
-// readBuild passes the builder's output on, line by line, and returns its
-// error.
-func readBuild(r io.Reader, log func(line string)) error {
-	lines, feed := io.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		reader := bufio.NewReader(lines)
-		for {
-			line, err := reader.ReadString('\n')
-			if line = strings.TrimRight(line, "\r\n"); line != "" {
-				log(line)
-			}
-			if err != nil {
-				return // the end of the pipe
-			}
+	select {
+	case <-child.done:
+	case <-ctx.Done():
+		if err := child.stop(buildStop); err != nil {
+			return errors.Join(ctx.Err(), err)
 		}
-	}()
-	err := decodeBuild(r, feed)
-	_ = feed.Close() // always nil
-	<-done
-	return err
+		// A process that the child left behind may hold the pipe.
+		return errors.Join(ctx.Err(), output.Close())
+	}
+	err = <-copied
+	if closeErr := output.Close(); err == nil {
+		err = closeErr
+	}
+	if child.err != nil {
+		return child.err
+	}
+	if err != nil {
+		return fmt.Errorf("read the output: %w", err)
+	}
+	return nil
 }
 
-func decodeBuild(r io.Reader, w io.Writer) error {
-	answers := json.NewDecoder(r)
+// eachLine passes each non-empty line of r to log.
+func eachLine(r io.Reader, log func(line string)) error {
+	reader := bufio.NewReader(r)
 	for {
-		var answer struct {
-			Stream string `json:"stream"`
-			Error  string `json:"error"`
+		line, err := reader.ReadString('\n')
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			log(line)
 		}
-		if err := answers.Decode(&answer); errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) {
 			return nil
-		} else if err != nil {
-			return fmt.Errorf("read Podman's answer: %w", err)
 		}
-		if answer.Error != "" {
-			return errors.New(strings.TrimSpace(answer.Error))
-		}
-		if _, err := io.WriteString(w, answer.Stream); err != nil {
-			return fmt.Errorf("pass the output on: %w", err)
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -150,6 +150,11 @@ func (r *Runtime) Containers(ctx context.Context, labels map[string]string) ([]r
 
 func (r *Runtime) inspect(ctx context.Context, nameOrID string) (inspected, error) {
 	var c inspected
+	if err := r.get(ctx, "/containers/%s/json", nil, &c, nameOrID); err != nil || !c.stale() {
+		return c, err
+	}
+	// It may have ended in order just after Podman looked: ask again.
+	c = inspected{}
 	err := r.get(ctx, "/containers/%s/json", nil, &c, nameOrID)
 	return c, err
 }

@@ -2,11 +2,11 @@ package podman
 
 import (
 	"cmp"
-	"fmt"
-	"os"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/runtime"
@@ -23,6 +23,7 @@ type inspected struct {
 	State     struct {
 		Status     string    `json:"Status"`
 		PID        int       `json:"Pid"`
+		MonitorPID int       `json:"ConmonPid"`
 		ExitCode   int       `json:"ExitCode"`
 		OOMKilled  bool      `json:"OOMKilled"`
 		StartedAt  time.Time `json:"StartedAt"`
@@ -73,7 +74,10 @@ func (c inspected) container() runtime.Container {
 			out.IPs[name] = network.IPAddress
 		}
 	}
-	if c.stale() {
+	switch {
+	case c.State.Status == "stopped": // ended, and its network not yet cleaned up
+		out.State = "exited"
+	case c.stale():
 		out.State, out.PID = "exited", 0
 	}
 	return out
@@ -107,11 +111,12 @@ func (c inspected) stale() bool {
 	if c.State.Status != "running" && c.State.Status != "paused" {
 		return false
 	}
-	if c.State.PID <= 0 {
-		return true
-	}
-	_, err := os.Stat(fmt.Sprintf("/proc/%d", c.State.PID))
-	return os.IsNotExist(err)
+	return !alive(c.State.PID) && !alive(c.State.MonitorPID)
+}
+
+// alive reports whether there is such a process.
+func alive(pid int) bool {
+	return pid > 0 && !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
 // knownTime maps the API's "never" (year 1) to the zero time.

@@ -31,8 +31,10 @@ type Options struct {
 
 // Runtime is Podman.
 type Runtime struct {
+	binary  string // the podman command
 	conn    *bindings.Connection
 	socket  string
+	chosen  bool // the user chose the socket; its store may not be the command's
 	version string
 	service *service // nil where somebody else's service is used
 
@@ -69,16 +71,17 @@ func Open(ctx context.Context, opt Options) (*Runtime, error) {
 		return nil, err
 	}
 	if socket != "" {
-		r, err := connect(ctx, socket)
+		r, err := connect(ctx, binary, socket)
 		if err != nil {
 			return nil, unreachable(socket, err)
 		}
+		r.chosen = true
 		opt.Log.Debug("podman: using the given socket", "socket", socket)
 		return r, nil
 	}
 	if !adapted {
 		for _, socket := range defaultSockets() {
-			r, err := connect(ctx, socket)
+			r, err := connect(ctx, binary, socket)
 			if err == nil {
 				opt.Log.Debug("podman: using a running service", "socket", socket)
 				return r, nil
@@ -90,7 +93,7 @@ func Open(ctx context.Context, opt Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := connect(ctx, svc.socket)
+	r, err := connect(ctx, binary, svc.socket)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the Podman service just started: %w", joinClose(err, svc))
 	}
@@ -101,12 +104,12 @@ func Open(ctx context.Context, opt Options) (*Runtime, error) {
 
 // connect opens a connection to the service behind socket and asks for its
 // version.
-func connect(ctx context.Context, socket string) (*Runtime, error) {
+func connect(ctx context.Context, binary, socket string) (*Runtime, error) {
 	conn, version, err := dial(ctx, socket)
 	if err != nil {
 		return nil, err
 	}
-	return &Runtime{conn: conn, socket: socket, version: version, samples: map[string]sample{}}, nil
+	return &Runtime{binary: binary, conn: conn, socket: socket, version: version, samples: map[string]sample{}}, nil
 }
 
 // Close ends the private service, where there is one.

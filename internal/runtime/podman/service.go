@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	goruntime "runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -29,12 +28,10 @@ const (
 
 // service is a "podman system service" that this process started.
 type service struct {
-	cmd     *exec.Cmd
+	*child
 	socket  string
 	dir     string // removed by close, where it is not empty
 	logPath string
-	done    chan struct{} // closed when the process has ended
-	waitErr error         // valid after done
 }
 
 // startService starts a service with a private socket and waits until it
@@ -48,7 +45,6 @@ func startService(ctx context.Context, binary, stateDir string) (*service, error
 		socket:  socket,
 		dir:     dir,
 		logPath: filepath.Join(stateDir, "podman-service.log"),
-		done:    make(chan struct{}),
 	}
 	if err := s.start(binary); err != nil {
 		return nil, fault.Wrap(fault.Unavailable, err, binary+" info", "the Podman service could not be started")
@@ -59,37 +55,21 @@ func startService(ctx context.Context, binary, stateDir string) (*service, error
 	return s, nil
 }
 
-// start runs the process. It is in a process group of its own, so that Ctrl-C
-// at the terminal reaches sandbox alone, which then ends its work in order; and
-// the kernel ends it when this process dies without having closed it. That
-// signal is bound to the thread that forks, hence the locked one that lives as
-// long as the service.
+// start runs the process.
 func (s *service) start(binary string) error {
 	log, err := os.OpenFile(s.logPath, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	s.cmd = exec.Command(binary, "system", "service", "--time=0", "unix://"+s.socket)
-	s.cmd.Env = serviceEnv(os.Environ())
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.SysProcAttr = childAttr()
-
-	started := make(chan error, 1)
-	go func() {
-		goruntime.LockOSThread() // not unlocked: the thread ends with the goroutine
-		defer close(s.done)
-		err := s.cmd.Start()
-		_ = log.Close() // the child has its own descriptor
-		started <- err
-		if err == nil {
-			s.waitErr = s.cmd.Wait()
-		}
-	}()
-	return <-started
+	cmd := exec.Command(binary, "system", "service", "--time=0", "unix://"+s.socket)
+	cmd.Env = localEnv(os.Environ())
+	cmd.Stdout, cmd.Stderr = log, log
+	s.child, err = startChild(cmd)
+	return errors.Join(err, log.Close()) // the child has a descriptor of its own
 }
 
-// serviceEnv drops what would make the podman command itself a remote client.
-func serviceEnv(env []string) []string {
+// localEnv drops what would make the podman command a remote client.
+func localEnv(env []string) []string {
 	kept := make([]string, 0, len(env))
 	for _, v := range env {
 		if !strings.HasPrefix(v, "CONTAINER_HOST=") && !strings.HasPrefix(v, "CONTAINER_CONNECTION=") {
@@ -108,7 +88,7 @@ func (s *service) waitListening(ctx context.Context) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		select {
 		case <-s.done:
-			return struct{}{}, backoff.Permanent(fmt.Errorf("it ended: %w", s.waitErr))
+			return struct{}{}, backoff.Permanent(fmt.Errorf("it ended: %w", s.err))
 		default:
 		}
 		// A plain stat first: the bindings would retry for 0.6 s.
@@ -141,21 +121,7 @@ func (s *service) close() error {
 			_ = os.RemoveAll(s.dir)
 		}
 	}()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("end the Podman service: %w", err)
-	}
-	timer := time.NewTimer(serviceStop)
-	defer timer.Stop()
-	select {
-	case <-s.done:
-		return nil
-	case <-timer.C:
-	}
-	if err := s.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("kill the Podman service: %w", err)
-	}
-	<-s.done
-	return nil
+	return s.stop(serviceStop)
 }
 
 func (s *service) pid() int { return s.cmd.Process.Pid }

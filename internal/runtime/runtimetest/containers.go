@@ -90,7 +90,10 @@ func testOutOfMemory(t *testing.T, s *suite) {
 	spec := s.spec(t, "eat", "256")
 	spec.Memory = 64 << 20
 	c := s.start(t, spec)
-	if c = s.waitState(t, c.ID, "exited"); !c.OOM || c.ExitCode == 0 {
+	info, err := s.rt.Info(testContext(t))
+	must(t, err)
+	c = s.waitState(t, c.ID, "exited")
+	if c.ExitCode != 137 || (!c.OOM && info.CgroupVersion > 1) {
 		t.Errorf("OOM %t, exit code %d", c.OOM, c.ExitCode)
 	}
 }

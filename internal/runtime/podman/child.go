@@ -1,0 +1,62 @@
+package podman
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	goruntime "runtime"
+	"syscall"
+	"time"
+)
+
+// child is a process that ends with this one.
+type child struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended
+	err  error         // how it ended; valid after done
+}
+
+// startChild starts the command in a process group of its own, so that Ctrl-C
+// at the terminal reaches sandbox alone, which then ends its work in order. The
+// kernel ends the child when this process dies without having ended it. That
+// signal is bound to the thread that forks, hence the locked thread, which
+// lives as long as the child.
+func startChild(cmd *exec.Cmd) (*child, error) {
+	cmd.SysProcAttr = childAttr()
+	c := &child{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error, 1)
+	go func() {
+		goruntime.LockOSThread() // not unlocked: the thread ends with the goroutine
+		defer close(c.done)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			c.err = cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// stop asks the process to end and kills it, with what it has started, when it
+// does not within grace.
+func (c *child) stop(grace time.Duration) error {
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("end %s: %w", c.cmd.Path, err)
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		return nil
+	case <-timer.C:
+	}
+	if err := syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("kill %s: %w", c.cmd.Path, err)
+	}
+	<-c.done
+	return nil
+}
