@@ -45,14 +45,15 @@ func (r Result) String() string {
 // that is gone is set aside as by Apply.
 func (m *Module) Plan(ctx context.Context, rep event.Reporter) (Result, error) {
 	_, res, err := m.plan(ctx, rep)
-	return res, err
+	return res, errors.Join(err, m.dropPlan())
 }
 
 // Apply makes the emulator hold what the module describes and records its
 // outputs. It may be called at any time, also after an earlier call was
 // interrupted or killed, and continues from what the state knows. When ctx ends
 // the tool gets one interrupt and finishes what it is creating.
-func (m *Module) Apply(ctx context.Context, rep event.Reporter) (Result, error) {
+func (m *Module) Apply(ctx context.Context, rep event.Reporter) (res Result, err error) {
+	defer func() { err = errors.Join(err, m.dropPlan()) }()
 	p, res, err := m.plan(ctx, rep)
 	if err != nil {
 		return Result{}, errors.Join(err, m.recordFailure(ctx, err))
@@ -159,10 +160,6 @@ func (m *Module) applyPlan(ctx context.Context, p *prepared, res Result, rep eve
 	stop()
 	s.finish()
 	protectErr := m.protectState()
-	// The plan holds the values of sensitive variables.
-	if err := os.Remove(m.paths.plan); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		protectErr = errors.Join(protectErr, fmt.Errorf("remove saved plan: %w", err))
-	}
 	kept := fmt.Sprintf("%d of %d resources are done and kept", s.done, total)
 	if ctx.Err() != nil {
 		return errors.Join(m.interrupted(ctx, "apply", p.tool, kept), protectErr)
@@ -171,6 +168,15 @@ func (m *Module) applyPlan(ctx context.Context, p *prepared, res Result, rep eve
 		return protectErr
 	}
 	return errors.Join(m.failure("apply", p.tool, s, err, kept), protectErr)
+}
+
+// dropPlan removes the saved plan, which holds the values of sensitive
+// variables.
+func (m *Module) dropPlan() error {
+	if err := os.Remove(m.paths.plan); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove saved plan of module %q: %w", m.cfg.Name, err)
+	}
+	return nil
 }
 
 // recordFailure keeps why an apply failed, for Health and Check. An interrupt

@@ -83,8 +83,7 @@ func (m *Module) installed(list []locked) bool {
 }
 
 // sourceLock returns the user's lock file without the providers that come from
-// the mirror: a provider that was built from source has other checksums than
-// the published one, whose version the mirror need not have either.
+// the mirror, and the addresses that were left out.
 func sourceLock(fsys fs.FS, base string, fromMirror []string) (content []byte, dropped []string, err error) {
 	src, err := fs.ReadFile(fsys, path.Join(base, lockName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,7 +92,14 @@ func sourceLock(fsys fs.FS, base string, fromMirror []string) (content []byte, d
 	if err != nil {
 		return nil, nil, fmt.Errorf("read lock file: %w", err)
 	}
-	f, diags := hclwrite.ParseConfig(src, path.Join(base, lockName), hcl.InitialPos)
+	return unlock(src, path.Join(base, lockName), fromMirror)
+}
+
+// unlock removes providers that come from the mirror from a lock file: one that
+// was built from source has other checksums than the published one, and than
+// the one that was built before, and the mirror need not have that version.
+func unlock(src []byte, name string, fromMirror []string) (content []byte, dropped []string, err error) {
+	f, diags := hclwrite.ParseConfig(src, name, hcl.InitialPos)
 	if err := invalid(diags); err != nil {
 		return nil, nil, err
 	}
@@ -104,4 +110,24 @@ func sourceLock(fsys fs.FS, base string, fromMirror []string) (content []byte, d
 		}
 	}
 	return f.Bytes(), dropped, nil
+}
+
+// unlockCopy does so in the copy's lock file before init selects anew.
+func (m *Module) unlockCopy(fromMirror []string) error {
+	file := filepath.Join(m.paths.run, lockName)
+	src, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read lock file: %w", err)
+	}
+	content, _, err := unlock(src, file, fromMirror)
+	if err != nil {
+		return err
+	}
+	if _, err := writeIfChanged(file, content); err != nil {
+		return fmt.Errorf("write lock file: %w", err)
+	}
+	return nil
 }

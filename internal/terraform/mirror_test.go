@@ -153,3 +153,18 @@ func TestProviderSource(t *testing.T) {
 		}
 	}
 }
+
+// A provider that was rebuilt in the mirror must not fail on its old checksum.
+func TestInitSelectsMirroredProvidersAnew(t *testing.T) {
+	m := module(t, map[string]string{"main.tf": ""})
+	if err := m.unlockCopy([]string{"registry.terraform.io/hashicorp/aws"}); err != nil {
+		t.Errorf("without a lock file: %v", err)
+	}
+	write(t, m.paths.run, map[string]string{lockName: userLock})
+	if err := m.unlockCopy([]string{"registry.terraform.io/hashicorp/aws"}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := m.readLock(); err != nil || len(list) != 1 || list[0].Version != "3.7.2" {
+		t.Errorf("lock = %+v, %v", list, err)
+	}
+}

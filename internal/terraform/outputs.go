@@ -78,7 +78,7 @@ func (m *Module) Health(ctx context.Context) []event.Health {
 		h.Try = "sandbox up"
 	case rec.Failure != "":
 		h.State, h.Reason, h.Try = event.StateFailed, rec.Failure, "sandbox up"
-	case rec.Fingerprint == "" && rec.AppliedAt.IsZero():
+	case rec.Fingerprint == "":
 		h.State, h.Reason, h.Try = event.StateWaiting, "not applied yet", "sandbox up"
 	case m.withoutEmulator(rec):
 		h.State, h.Blames, h.Try = event.StateStale, "aws", "sandbox up"

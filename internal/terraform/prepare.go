@@ -69,6 +69,9 @@ func (m *Module) prepare(ctx context.Context, rep event.Reporter, force bool) (*
 		for _, note := range src.notes {
 			rep.Log("sandbox", note)
 		}
+		if err := m.unlockCopy(src.fromMirror); err != nil {
+			return nil, err
+		}
 		if err := m.init(ctx, p, src.folders, key, rep); err != nil {
 			return nil, err
 		}
