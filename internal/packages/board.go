@@ -35,9 +35,10 @@ type task struct {
 	title string
 	start time.Time
 
-	mu    sync.Mutex
-	note  string
-	ended bool
+	mu      sync.Mutex
+	note    string
+	waiting bool
+	ended   bool
 }
 
 // newBoard starts a board for the given number of tasks; close ends it.
@@ -104,6 +105,23 @@ func (t *task) set(format string, args ...any) {
 	t.note = fmt.Sprintf(format, args...)
 }
 
+// wait says that the task waits for something else to be done, or no longer
+// does. A board that has other things to show only counts waiting tasks.
+func (t *task) wait(waiting bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting = waiting
+	if !waiting {
+		t.start = time.Now()
+	}
+}
+
+func (t *task) isWaiting() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.waiting
+}
+
 func (t *task) log(source, line string) { t.board.reporter.Log(source, line) }
 
 func (t *task) text() string {
@@ -131,9 +149,17 @@ func (b *board) show() {
 	if len(tasks) == 0 {
 		return
 	}
-	texts := make([]string, len(tasks))
-	for i, t := range tasks {
-		texts[i] = t.text()
+	var texts []string
+	waiting := 0
+	for _, t := range tasks {
+		if t.isWaiting() {
+			waiting++
+			continue
+		}
+		texts = append(texts, t.text())
+	}
+	if waiting > 0 {
+		texts = append(texts, fmt.Sprintf("%d waiting", waiting))
 	}
 	b.reporter.Progress(event.Progress{
 		Text: strings.Join(texts, " · "), Done: int64(finished), Total: int64(max(total, finished+len(tasks))), Unit: "parts",

@@ -320,8 +320,8 @@ func (b *Builder) part(ctx context.Context, j *job, kind, key, title string, fil
 	t := j.board.begin(title)
 	defer t.end()
 	dir := filepath.Join(b.cache, "parts", kind+"-"+key[:shortHash])
-	_, err := once(ctx, dir, func() { t.set("waiting for another process that builds it") }, func(partial string) error {
-		t.set("")
+	_, err := once(ctx, dir, func() { t.wait(true) }, func(partial string) error {
+		t.wait(false)
 		return fill(t, partial)
 	})
 	if err != nil {

@@ -265,7 +265,10 @@ func TestBoardIsNeverSilent(t *testing.T) {
 		base.end()
 		base.end()
 		time.Sleep(heartbeat)
+		build.wait(true)
+		other := b.begin("compile pause")
 		build.end()
+		other.end()
 		b.close()
 		want := []string{
 			"go build x",
@@ -273,6 +276,8 @@ func TestBoardIsNeverSilent(t *testing.T) {
 			"go build x, 7 packages compiled, 5s · debian bookworm, 5s",
 			"go build x, 7 packages compiled, 6s",
 			"go build x, 7 packages compiled, 10s",
+			"compile pause · 1 waiting",
+			"compile pause",
 		}
 		if !slices.Equal(seen.texts, want) {
 			t.Errorf("progress\n%s\nwant\n%s", strings.Join(seen.texts, "\n"), strings.Join(want, "\n"))

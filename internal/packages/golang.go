@@ -71,12 +71,12 @@ func (b *Builder) buildGo(ctx context.Context, j *job, g GoBuild) (string, error
 	return b.part(ctx, j, "go-"+g.Module, key, "go build "+g.Module, func(t *task, dir string) error {
 		// Two go builds at once would compile shared packages twice and need
 		// twice the memory.
-		t.set("waiting for another go build")
+		t.wait(true)
 		if err := b.goSlot.Acquire(ctx, 1); err != nil {
 			return err
 		}
 		defer b.goSlot.Release(1)
-		t.set("")
+		t.wait(false)
 		return b.compileGo(ctx, t, g, dir)
 	})
 }
