@@ -14,6 +14,9 @@ const (
 	evidenceLines = 15
 	// evidenceTimeout bounds the collection on a node that hangs.
 	evidenceTimeout = 10 * time.Second
+	// killed is the exit code after SIGKILL. Engines on cgroup v1 do not tell
+	// whether that was for want of memory.
+	killed = 137
 )
 
 // evidence returns, for each node, the end of what its kubelet logged or,
@@ -64,6 +67,8 @@ func exitReason(n runtime.Container) string {
 	switch {
 	case n.OOM:
 		return fmt.Sprintf("node container is %s: it ran out of memory", n.State)
+	case n.State == "exited" && n.ExitCode == killed:
+		return "node container was killed, perhaps for want of memory"
 	case n.State == "exited":
 		return fmt.Sprintf("node container exited with code %d", n.ExitCode)
 	}
