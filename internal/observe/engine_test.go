@@ -2,9 +2,16 @@ package observe
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -29,6 +36,7 @@ type engine struct {
 	containers map[string]runtime.Container
 	specs      map[string]runtime.ContainerSpec
 	created    int
+	stopped    []string
 	log        string
 	startErr   error
 	onStart    func(*runtime.Container)
@@ -88,6 +96,13 @@ func (e *engine) StartContainer(_ context.Context, id string) error {
 		e.onStart(&c)
 	}
 	e.containers[id] = c
+	return nil
+}
+
+func (e *engine) StopContainer(_ context.Context, id string, _ time.Duration) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopped = append(e.stopped, id)
 	return nil
 }
 
@@ -203,4 +218,22 @@ func promConfigIn(t *testing.T, dir string) PrometheusConfig {
 		Image:  "localhost/sandbox/prometheus", Port: PortPrometheus, Dir: filepath.Join(dir, "prometheus"),
 		Rules: []string{rules}, Alertmanager: true,
 	}
+}
+
+// newCA returns a certificate that signs itself.
+func newCA(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true,
+		NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

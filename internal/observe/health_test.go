@@ -126,7 +126,7 @@ func TestPrometheusHealthExpectsTheCluster(t *testing.T) {
 		"/api/v1/targets": targetsUp, "/api/v1/alertmanagers": oneAM, "/api/v1/rules": someRules,
 	}})
 	p := NewPrometheus(e, promConfigIn(t, t.TempDir()))
-	if _, err := p.SetCluster(t.Context(), Access{Server: "https://n:6443", Token: "x"}, event.Discard); err != nil {
+	if _, err := p.SetCluster(t.Context(), Access{Server: "https://n:6443", CA: newCA(t), Token: "x"}, event.Discard); err != nil {
 		t.Fatal(err)
 	}
 	h := p.Health(t.Context())[0]

@@ -11,8 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// The golden configurations are also checked by promtool, in the integration
-// test.
+// That Prometheus takes such configurations is what the integration test shows.
 func TestConfigBeforeTheCluster(t *testing.T) {
 	out, err := promSettings{
 		sandbox: "web-app", scrape: 5 * time.Second, evaluation: 5 * time.Second, alertmanager: true,

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -108,6 +109,11 @@ func (p *Prometheus) SetCluster(ctx context.Context, access Access, rep event.Re
 	if !strings.HasPrefix(access.Server, "https://") {
 		return false, fmt.Errorf("give Prometheus access to the cluster: server %q is not an https URL", access.Server)
 	}
+	// Prometheus takes a configuration with an unusable certificate without a
+	// word and then scrapes nothing, so it is looked at here.
+	if !x509.NewCertPool().AppendCertsFromPEM(access.CA) {
+		return false, errors.New("give Prometheus access to the cluster: there is no PEM certificate in the CA")
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.access = &access
@@ -138,6 +144,10 @@ func (p *Prometheus) spec() runtime.ContainerSpec {
 		"--storage.tsdb.retention.time=24h",
 		"--storage.tsdb.retention.size=1GB",
 		"--web.enable-lifecycle",
+		// After a start or a reload Prometheus looks for its Alertmanager for
+		// some seconds and drops what fires meanwhile until it is due to be
+		// sent again; by default that takes a minute.
+		"--rules.alert.resend-delay=5s",
 		fmt.Sprintf("--web.listen-address=0.0.0.0:%d", PortPrometheus),
 	}
 	if p.cfg.Port != 0 {

@@ -167,7 +167,7 @@ func TestSetCluster(t *testing.T) {
 	cfg := promConfigIn(t, t.TempDir())
 	ensure(t, NewPrometheus(e, cfg), true)
 
-	access := Access{Server: "https://node:6443", CA: []byte("-----BEGIN CERTIFICATE-----\n"), Token: "secret"}
+	access := Access{Server: "https://node:6443", CA: newCA(t), Token: "secret"}
 	p := NewPrometheus(e, cfg)
 	if changed, err := p.SetCluster(t.Context(), access, event.Discard); err != nil || !changed {
 		t.Fatalf("SetCluster = %v, %v; want a change", changed, err)
@@ -189,8 +189,13 @@ func TestSetCluster(t *testing.T) {
 	if changed, err := NewPrometheus(e, cfg).SetCluster(t.Context(), access, event.Discard); err != nil || !changed {
 		t.Errorf("another token = %v, %v; want a change", changed, err)
 	}
-	if _, err := p.SetCluster(t.Context(), Access{Server: "node:6443"}, event.Discard); err == nil {
-		t.Error("a server that is no https URL was accepted")
+	for name, bad := range map[string]Access{
+		"no https URL":   {Server: "node:6443", CA: access.CA, Token: "t"},
+		"no certificate": {Server: "https://node:6443", CA: []byte("none"), Token: "t"},
+	} {
+		if _, err := p.SetCluster(t.Context(), bad, event.Discard); err == nil {
+			t.Errorf("%s: was accepted", name)
+		}
 	}
 }
 
@@ -198,7 +203,7 @@ func TestFilesArePrivate(t *testing.T) {
 	e := newEngine(t, &fakeProm{})
 	cfg := promConfigIn(t, t.TempDir())
 	p := NewPrometheus(e, cfg)
-	if _, err := p.SetCluster(t.Context(), Access{Server: "https://n:6443", Token: "secret"}, event.Discard); err != nil {
+	if _, err := p.SetCluster(t.Context(), Access{Server: "https://n:6443", CA: newCA(t), Token: "secret"}, event.Discard); err != nil {
 		t.Fatal(err)
 	}
 	seen := 0
@@ -248,6 +253,9 @@ func TestADeadContainerEndsTheWait(t *testing.T) {
 			var f *fault.Error
 			if !errors.As(err, &f) || !strings.Contains(f.Why, tc.why) || len(f.Log) != 2 || f.Log[1] != "bad flag" {
 				t.Errorf("got %#v, want the reason %q and the log", err, tc.why)
+			}
+			if len(e.stopped) != 1 || len(e.containers) != 1 {
+				t.Errorf("stopped %v, left %d containers; want the dead one stopped and kept", e.stopped, len(e.containers))
 			}
 		})
 	}

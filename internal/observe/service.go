@@ -204,12 +204,19 @@ func (s *service) waitReady(ctx context.Context, id string, rep event.Reporter) 
 	}
 }
 
-// died describes a container that does not run any more.
+// died describes a container that does not stay up, and stops it, so that the
+// engine does not start it over and over. It stays there for its log.
 func (s *service) died(ctx context.Context, c runtime.Container) error {
-	return &fault.Error{
+	f := &fault.Error{
 		Code: fault.Failed, What: s.title() + " stopped right after its start",
 		Why: exitReason(c), Try: "sandbox logs " + s.component, Log: s.tail(ctx, c.ID),
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := s.rt.StopContainer(ctx, c.ID, time.Second); err != nil {
+		f.Cause = fmt.Errorf("stop %s: %w", s.title(), err)
+	}
+	return f
 }
 
 func exitReason(c runtime.Container) string {
