@@ -339,7 +339,23 @@ func FuzzLoad(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := parse(FileName, dir, data)
+		type result struct {
+			stack *Stack
+			err   error
+		}
+		done := make(chan result, 1)
+		go func() {
+			s, err := parse(FileName, dir, data)
+			done <- result{s, err}
+		}()
+		var s *Stack
+		var err error
+		select {
+		case got := <-done:
+			s, err = got.stack, got.err
+		case <-time.After(10 * time.Second):
+			t.Fatal("reading takes more than 10 s")
+		}
 		if err == nil {
 			if s.Metadata.Name == "" {
 				t.Error("a stack without a name was accepted")
