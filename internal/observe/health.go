@@ -58,7 +58,7 @@ func (p *Prometheus) targetHealth(ctx context.Context, c promv1.API, h event.Hea
 	}
 	h.State, h.Reason = summarize(result.Active, expected)
 	if h.State == event.StateDegraded {
-		h.Try = "open " + h.URL + "/targets"
+		h.Try = "see " + h.URL + "/targets"
 	}
 	if h.State == event.StateOK && p.cfg.Alertmanager {
 		if n, err := alertmanagers(ctx, c); err != nil || n == 0 {
@@ -152,7 +152,7 @@ func rulesHealth(ctx context.Context, c promv1.API, base string) event.Health {
 	if len(broken) > 0 {
 		h.State = event.StateDegraded
 		h.Reason = fmt.Sprintf("%d of %d can't be evaluated: %s", len(broken), count, strings.Join(broken, "; "))
-		h.Try = "open " + base + "/rules"
+		h.Try = "see " + base + "/rules"
 		return h
 	}
 	h.Reason = fmt.Sprintf("%d loaded", count)

@@ -174,7 +174,10 @@ func (s *service) startFailed(ctx context.Context, id string, cause error) error
 // waitReady waits until the service says that it is ready. A container that
 // dies, or that the engine restarts meanwhile, ends the wait with its log.
 func (s *service) waitReady(ctx context.Context, id string, rep event.Reporter) error {
-	var first time.Time
+	var (
+		first time.Time // when the container was started, at the first look
+		said  string    // the blocker last reported
+	)
 	look := func() (struct{}, error) {
 		c, err := s.rt.Container(ctx, id)
 		if err != nil {
@@ -192,7 +195,10 @@ func (s *service) waitReady(ctx context.Context, id string, rep event.Reporter) 
 		backoff.WithBackOff(backoff.NewConstantBackOff(readyPoll)),
 		backoff.WithMaxElapsedTime(readyTimeout),
 		backoff.WithNotify(func(err error, _ time.Duration) {
-			rep.Progress(event.Progress{Text: "waiting for " + s.title(), Blockers: []string{err.Error()}})
+			if blocker := shortError(err.Error()); blocker != said {
+				said = blocker
+				rep.Progress(event.Progress{Text: "waiting for " + s.title(), Blockers: []string{blocker}})
+			}
 		}))
 	var known *fault.Error
 	if err == nil || errors.As(err, &known) || ctx.Err() != nil {
