@@ -65,53 +65,75 @@ func (m machine) settings() (map[string]any, error) {
 
 // adapt writes a containers.conf that holds the user's or the system's
 // settings, overlaid with what machine m needs, and points CONTAINERS_CONF to
-// it. It reports false and changes nothing where the machine needs nothing.
+// it until restore is called. Where the machine needs nothing it changes
+// nothing, and restore is nil.
 //
 // The file is a merge because Podman, given CONTAINERS_CONF, reads that file
 // alone; an override variable came only after 4.3.
-func adapt(dir string, m machine, log *slog.Logger) (bool, error) {
+func adapt(dir string, m machine, log *slog.Logger) (restore func() error, err error) {
 	needed, err := m.settings()
 	if err != nil || len(needed) == 0 {
-		return false, err
+		return nil, err
 	}
-	path := filepath.Join(dir, "containers.conf")
-	merged := map[string]any{}
-	for _, source := range confFiles(path) {
-		var part map[string]any
-		if _, err := toml.DecodeFile(source, &part); err != nil {
-			if errors.Is(err, os.ErrNotExist) {
-				continue
-			}
-			return false, fault.Wrap(fault.Failed, err, "podman info", "%s can't be read", source)
-		}
-		overlay(merged, part)
+	before := os.Getenv(confVariable)
+	merged, err := mergeConf(confFiles(before))
+	if err != nil {
+		return nil, err
 	}
 	overlay(merged, needed)
 
+	path := filepath.Join(dir, "containers.conf")
 	var text bytes.Buffer
 	text.WriteString("# Written by sandbox for this machine; do not edit.\n")
 	if err := toml.NewEncoder(&text).Encode(merged); err != nil {
-		return false, fmt.Errorf("render %s: %w", path, err)
+		return nil, fmt.Errorf("render %s: %w", path, err)
 	}
 	if err := writeFile(path, text.Bytes()); err != nil {
-		return false, err
+		return nil, err
 	}
 	if err := os.Setenv(confVariable, path); err != nil {
-		return false, fmt.Errorf("set %s: %w", confVariable, err)
+		return nil, fmt.Errorf("set %s: %w", confVariable, err)
 	}
 	log.Debug("podman: adapted to this machine", "file", path, "settings", needed)
-	return true, nil
+	return func() error {
+		if os.Getenv(confVariable) != path {
+			return nil // somebody else has set it since
+		}
+		if before == "" {
+			return os.Unsetenv(confVariable)
+		}
+		return os.Setenv(confVariable, before)
+	}, nil
 }
 
 // confVariable names the one configuration file that Podman is to read.
 const confVariable = "CONTAINERS_CONF"
 
-// confFiles lists the configuration files in force, in the order in which
-// later ones win. own is the file that this package writes: a process that
-// inherited it from another one must not take it for the user's.
-func confFiles(own string) []string {
-	if path := os.Getenv(confVariable); path != "" && path != own {
-		return []string{path}
+// mergeConf reads those of the files that exist, of which later ones win.
+func mergeConf(files []string) (map[string]any, error) {
+	merged := map[string]any{}
+	for _, file := range files {
+		var part map[string]any
+		_, err := toml.DecodeFile(file, &part)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fault.Wrap(fault.Failed, err, "podman info", "%s can't be read", file)
+		}
+		overlay(merged, part)
+	}
+	return merged, nil
+}
+
+// confFiles lists the configuration files in force, in the order in which later
+// ones win: the one that CONTAINERS_CONF names, or else the system's and the
+// user's. A chosen file that is gone is one that sandbox wrote and removed.
+func confFiles(chosen string) []string {
+	if chosen != "" {
+		if _, err := os.Stat(chosen); !errors.Is(err, os.ErrNotExist) {
+			return []string{chosen}
+		}
 	}
 	files := []string{"/usr/share/containers/containers.conf", "/etc/containers/containers.conf"}
 	files = append(files, confDir("/etc/containers/containers.conf.d")...)

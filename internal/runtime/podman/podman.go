@@ -9,8 +9,10 @@ package podman
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 
 	"go.podman.io/podman/v6/pkg/bindings"
@@ -36,7 +38,8 @@ type Runtime struct {
 	socket  string
 	chosen  bool // the user chose the socket; its store may not be the command's
 	version string
-	service *service // nil where somebody else's service is used
+	service *service     // nil where somebody else's service is used
+	restore func() error // undoes the adaptation; nil where there is none
 
 	mu      sync.Mutex
 	samples map[string]sample // the last Stats of each container ID
@@ -52,8 +55,8 @@ var _ runtime.Runtime = (*Runtime)(nil)
 //
 // Needed settings are written to a private containers.conf, and the environment
 // variable CONTAINERS_CONF of this process is pointed to it, because other
-// libraries (kind) run the podman command. Open is therefore to be called once,
-// before anything else runs podman.
+// libraries (kind) run the podman command. Close undoes it; Runtimes that are open
+// at the same time are to be closed in the opposite order.
 func Open(ctx context.Context, opt Options) (*Runtime, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -62,10 +65,23 @@ func Open(ctx context.Context, opt Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	adapted, err := adapt(opt.StateDir, thisMachine(), opt.Log)
+	restore, err := adapt(opt.StateDir, thisMachine(), opt.Log)
 	if err != nil {
 		return nil, err
 	}
+	r, err := open(ctx, binary, restore != nil, opt)
+	if err != nil {
+		if restore != nil {
+			err = errors.Join(err, restore())
+		}
+		return nil, err
+	}
+	r.restore = restore
+	return r, nil
+}
+
+// open finds a service that answers, or starts one.
+func open(ctx context.Context, binary string, adapted bool, opt Options) (*Runtime, error) {
 	socket, err := explicitSocket(opt.Socket)
 	if err != nil {
 		return nil, err
@@ -81,6 +97,9 @@ func Open(ctx context.Context, opt Options) (*Runtime, error) {
 	}
 	if !adapted {
 		for _, socket := range defaultSockets() {
+			if _, err := os.Stat(socket); err != nil {
+				continue // the bindings would retry for a while
+			}
 			r, err := connect(ctx, binary, socket)
 			if err == nil {
 				opt.Log.Debug("podman: using a running service", "socket", socket)
@@ -95,7 +114,7 @@ func Open(ctx context.Context, opt Options) (*Runtime, error) {
 	}
 	r, err := connect(ctx, binary, svc.socket)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the Podman service just started: %w", joinClose(err, svc))
+		return nil, fmt.Errorf("connect to the Podman service just started: %w", errors.Join(err, svc.close()))
 	}
 	r.service = svc
 	opt.Log.Debug("podman: started a private service", "socket", svc.socket, "pid", svc.pid())
@@ -112,13 +131,18 @@ func connect(ctx context.Context, binary, socket string) (*Runtime, error) {
 	return &Runtime{binary: binary, conn: conn, socket: socket, version: version, samples: map[string]sample{}}, nil
 }
 
-// Close ends the private service, where there is one.
+// Close ends the private service, where there is one, and gives CONTAINERS_CONF
+// back its value. What was created stays.
 func (r *Runtime) Close() error {
 	r.conn.Client.CloseIdleConnections()
-	if r.service == nil {
-		return nil
+	var errs []error
+	if r.service != nil {
+		errs = append(errs, r.service.close())
 	}
-	return r.service.close()
+	if r.restore != nil {
+		errs = append(errs, r.restore())
+	}
+	return errors.Join(errs...)
 }
 
 // Info describes the engine.

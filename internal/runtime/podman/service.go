@@ -50,7 +50,7 @@ func startService(ctx context.Context, binary, stateDir string) (*service, error
 		return nil, fault.Wrap(fault.Unavailable, err, binary+" info", "the Podman service could not be started")
 	}
 	if err := s.waitListening(ctx); err != nil {
-		return nil, joinClose(err, s)
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
@@ -125,9 +125,6 @@ func (s *service) close() error {
 }
 
 func (s *service) pid() int { return s.cmd.Process.Pid }
-
-// joinClose closes the service after err and returns both errors.
-func joinClose(err error, s *service) error { return errors.Join(err, s.close()) }
 
 // socketSeq tells the sockets of one process apart.
 var socketSeq atomic.Int64
