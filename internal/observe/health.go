@@ -45,9 +45,7 @@ func (p *Prometheus) targetHealth(ctx context.Context, c promv1.API, h event.Hea
 		h.State, h.Reason = event.StateDegraded, "its targets are not known: "+shortError(err.Error())
 		return h
 	}
-	p.mu.Lock()
 	access, err := p.clusterAccess()
-	p.mu.Unlock()
 	if err != nil {
 		h.State, h.Reason = event.StateDegraded, err.Error()
 		return h

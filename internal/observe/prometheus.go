@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
@@ -61,8 +62,8 @@ type Prometheus struct {
 	cfg PrometheusConfig
 	svc service
 
-	mu     sync.Mutex // one change of the configuration at a time
-	access *Access
+	mu     sync.Mutex             // one change of the configuration at a time
+	access atomic.Pointer[Access] // given by SetCluster; Health reads it without waiting for a change
 }
 
 // NewPrometheus returns the Prometheus of a sandbox; it starts nothing.
@@ -116,7 +117,7 @@ func (p *Prometheus) SetCluster(ctx context.Context, access Access, rep event.Re
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.access = &access
+	p.access.Store(&access)
 	return p.apply(ctx, rep)
 }
 
@@ -198,8 +199,8 @@ func (p *Prometheus) files() (fileSet, error) {
 // clusterAccess returns the access given by SetCluster, now or by an earlier
 // process, or nil before there was any.
 func (p *Prometheus) clusterAccess() (*Access, error) {
-	if p.access != nil {
-		return p.access, nil
+	if access := p.access.Load(); access != nil {
+		return access, nil
 	}
 	var parts [3][]byte
 	for i, name := range []string{serverFile, caFile, tokenFile} {

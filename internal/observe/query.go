@@ -2,7 +2,6 @@ package observe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -133,7 +132,7 @@ func labelMap(set model.LabelSet) map[string]string {
 func alertmanagers(ctx context.Context, c promv1.API) (int, error) {
 	result, err := c.AlertManagers(ctx)
 	if err != nil {
-		return 0, errors.Join(errors.New("ask Prometheus for its Alertmanagers"), err)
+		return 0, fmt.Errorf("ask Prometheus for its Alertmanagers: %w", err)
 	}
 	return len(result.Active), nil
 }

@@ -44,6 +44,7 @@ type Plain struct {
 	seen      time.Time // by this process's clock: when view.Now was handled
 	printed   time.Time // by the same clock: the last output
 	started   bool      // the clock's goroutine runs
+	closed    bool
 	stop      chan struct{}
 	stopped   chan struct{}
 	idWidth   int
@@ -69,7 +70,7 @@ func (p *Plain) Handle(e event.Envelope) error {
 	defer p.mu.Unlock()
 	p.view.Apply(e)
 	p.seen = time.Now()
-	if !p.started {
+	if !p.started && !p.closed {
 		p.started, p.printed = true, p.seen
 		go p.watchClock()
 	}
@@ -93,10 +94,10 @@ func (p *Plain) Handle(e event.Envelope) error {
 // Close ends the heartbeat.
 func (p *Plain) Close() error {
 	p.mu.Lock()
-	started := p.started
-	p.started = true // a later Handle must not start the clock
+	running := p.started && !p.closed
+	p.closed = true
 	p.mu.Unlock()
-	if started {
+	if running {
 		close(p.stop)
 		<-p.stopped
 	}

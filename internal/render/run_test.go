@@ -258,6 +258,24 @@ func TestWriteErrorsAreReturned(t *testing.T) {
 	}
 }
 
+// Closing early, twice, or before anything happened does no harm.
+func TestPlainClose(t *testing.T) {
+	var buf bytes.Buffer
+	sink := NewPlain(&buf, Style{})
+	for range 2 {
+		if err := sink.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := sink.Handle(event.Envelope{Schema: 1, Run: "r", Seq: 1, Time: time.Now(), StepFinished: &event.StepFinished{ID: "late", Outcome: event.Done}})
+	if err != nil || !strings.Contains(buf.String(), "late") {
+		t.Errorf("after Close: %v, drew %q", err, buf.String())
+	}
+	if err := sink.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestUnknownMode(t *testing.T) {
 	if _, err := New("fancy", &bytes.Buffer{}, Style{}); err == nil {
 		t.Error("an unknown mode was accepted")
