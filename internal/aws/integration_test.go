@@ -242,4 +242,4 @@ func clean(t *testing.T, rt runtime.Runtime, network string) {
 type logTo struct{ t *testing.T }
 
 func (l logTo) Progress(p event.Progress) { l.t.Log(p.Text, p.Blockers) }
-func (l logTo) Log(source, line string)   { l.t.Log(source+": "+line) }
+func (l logTo) Log(source, line string)   { l.t.Log(source + ": " + line) }

@@ -127,6 +127,6 @@ func (l *kindLogger) V(level log.Level) log.InfoLogger {
 
 type kindInfo struct{ l *kindLogger }
 
-func (i kindInfo) Info(message string)            { i.l.line(message) }
-func (i kindInfo) Infof(format string, a ...any)  { i.l.info(format, a...) }
-func (i kindInfo) Enabled() bool                  { return true }
+func (i kindInfo) Info(message string)           { i.l.line(message) }
+func (i kindInfo) Infof(format string, a ...any) { i.l.info(format, a...) }
+func (i kindInfo) Enabled() bool                 { return true }

@@ -67,7 +67,7 @@ func TestBlockers(t *testing.T) {
 		nodes  int
 		want   []string
 	}{
-		"all ready": {func(*view) {}, 1, nil},
+		"all ready":             {func(*view) {}, 1, nil},
 		"a node has not joined": {func(*view) {}, 2, []string{"Node 1 of 2 have joined"}},
 		"a node is not ready": {
 			func(v *view) {
