@@ -22,6 +22,10 @@ const (
 // there. Implementations wrap it.
 var ErrNotFound = errors.New("not found")
 
+// ErrLost says that the engine has lost track of a container, whose state is
+// then "exited": it can't be started again, only removed and created anew.
+var ErrLost = errors.New("the engine has lost track of the container")
+
 // Runtime is a container engine. All methods are safe for concurrent use. To
 // remove what is gone already is not an error, nor is to start what runs or to
 // stop what has stopped.

@@ -232,7 +232,7 @@ func TestSpec(t *testing.T) {
 	for _, want := range []string{
 		`"host_ip":"127.0.0.1","container_port":80,"host_port":0`,
 		`"host_ip":"127.0.0.2","container_port":81,"host_port":8080`,
-		`"Networks":{"net":{"aliases":["web"]}}`,
+		`"Networks":{"net":{"aliases":["web"]`,
 		`"restart_policy":"unless-stopped"`,
 		`"memory":{"limit":1024}`,
 		`{"destination":"/t","type":"bind","source":"/s","options":["rbind","ro"]}`,

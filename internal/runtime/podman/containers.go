@@ -16,6 +16,7 @@ import (
 	"go.podman.io/podman/v6/pkg/specgen"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
 
@@ -74,16 +75,20 @@ func generate(spec runtime.ContainerSpec) *specgen.SpecGenerator {
 	return g
 }
 
-// StartContainer starts the container. One that Podman takes for running though
-// its process is gone, as after a crash of the host, is started too.
+// StartContainer starts the container. One whose process and monitor are both
+// gone is lost: Podman goes on taking it for running and can only remove it.
 func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	c, err := r.inspect(ctx, id)
 	if err != nil {
 		return fmt.Errorf("start container %s: %w", id, err)
 	}
 	if c.stale() {
-		if err := r.StopContainer(ctx, id, 0); err != nil {
-			return fmt.Errorf("start container %s: its process is gone: %w", id, err)
+		return &fault.Error{
+			Code:  fault.Failed,
+			What:  fmt.Sprintf("container %s can't be started again", c.Name),
+			Why:   "its process and its monitor were killed together, and Podman can't recover from that",
+			Try:   "podman rm --force " + c.Name,
+			Cause: runtime.ErrLost,
 		}
 	}
 	if err := r.post(ctx, "/containers/%s/start", nil, id); err != nil {
@@ -104,7 +109,19 @@ func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Durat
 // RemoveContainer kills and removes the container with its anonymous volumes.
 func (r *Runtime) RemoveContainer(ctx context.Context, id string) error {
 	params := url.Values{"force": {"true"}, "v": {"true"}, "volumes": {"true"}, "timeout": {"0"}}
-	if err := r.remove(ctx, "/containers/%s", params, id); err != nil && !errors.Is(err, runtime.ErrNotFound) {
+	err := r.remove(ctx, "/containers/%s", params, id)
+	if err == nil || errors.Is(err, runtime.ErrNotFound) {
+		return nil
+	}
+	// Podman tries to kill a lost container, and fails, unless it has been
+	// told to stop.
+	if c, inspectErr := r.inspect(ctx, id); inspectErr == nil && c.stale() {
+		if err := r.StopContainer(ctx, id, 0); err != nil {
+			return fmt.Errorf("remove container %s, whose process is gone: %w", id, err)
+		}
+		err = r.remove(ctx, "/containers/%s", params, id)
+	}
+	if err != nil && !errors.Is(err, runtime.ErrNotFound) {
 		return fmt.Errorf("remove container %s: %w", id, err)
 	}
 	return nil

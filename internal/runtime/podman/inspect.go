@@ -1,8 +1,11 @@
 package podman
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,15 +111,27 @@ func (c inspected) ports() []runtime.Port {
 // process is gone. Podman learns of an end from the container's monitor and
 // after a reboot; when monitor and process die together, it learns nothing.
 func (c inspected) stale() bool {
-	if c.State.Status != "running" && c.State.Status != "paused" {
+	switch c.State.Status {
+	case "running", "paused", "stopping":
+	default:
 		return false
 	}
 	return !alive(c.State.PID) && !alive(c.State.MonitorPID)
 }
 
-// alive reports whether there is such a process.
+// alive reports whether the process runs. One that has ended and waits for its
+// parent to notice does not.
 func alive(pid int) bool {
-	return pid > 0 && !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	if pid <= 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	// "PID (command) state …", where the command may hold anything.
+	_, rest, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+	return !strings.HasPrefix(rest, "Z")
 }
 
 // knownTime maps the API's "never" (year 1) to the zero time.
