@@ -55,7 +55,7 @@ func (s *Stack) resolve(ptr, rel, want string, r *report) (string, bool) {
 		r.add(at, fmt.Sprintf("%s is outside the stack's folder", quote(rel)), "a path is relative to the stack file and stays in its folder", "copy what is needed into the stack's folder")
 		return "", false
 	}
-	real, err := filepath.EvalSymlinks(s.Path(rel))
+	resolved, err := filepath.EvalSymlinks(s.Path(rel))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		r.add(at, fmt.Sprintf("%s does not exist", s.display(rel)), "the stack needs "+want+" there", s.suggestPath(rel))
@@ -63,11 +63,11 @@ func (s *Stack) resolve(ptr, rel, want string, r *report) (string, bool) {
 	case err != nil:
 		r.add(at, fmt.Sprintf("%s can't be opened", s.display(rel)), reason(err), "check the path and its permissions")
 		return "", false
-	case !within(s.Dir, real):
-		r.add(at, fmt.Sprintf("%s leads outside the stack's folder", quote(rel)), "a symbolic link points to "+real, "copy what is needed into the stack's folder")
+	case !within(s.Dir, resolved):
+		r.add(at, fmt.Sprintf("%s leads outside the stack's folder", quote(rel)), "a symbolic link points to "+resolved, "copy what is needed into the stack's folder")
 		return "", false
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(resolved)
 	switch {
 	case err != nil:
 		r.add(at, fmt.Sprintf("%s can't be opened", s.display(rel)), reason(err), "check the path and its permissions")
@@ -78,7 +78,7 @@ func (s *Stack) resolve(ptr, rel, want string, r *report) (string, bool) {
 	case !info.IsDir() && !info.Mode().IsRegular():
 		r.add(at, fmt.Sprintf("%s is not a regular file", s.display(rel)), "a pipe, a device or a socket can't be read as a file", "give a regular file")
 	default:
-		return real, true
+		return resolved, true
 	}
 	return "", false
 }
@@ -92,8 +92,8 @@ func reason(err error) string {
 }
 
 // within reports whether a path is dir or below it. Both are free of links.
-func within(dir, real string) bool {
-	rel, err := filepath.Rel(dir, real)
+func within(dir, resolved string) bool {
+	rel, err := filepath.Rel(dir, resolved)
 	return err == nil && filepath.IsLocal(rel)
 }
 
@@ -133,7 +133,7 @@ func (s *Stack) checkTree(ptr, rel, dir string, r *report) bool {
 		if d.Type()&fs.ModeSymlink == 0 {
 			return nil
 		}
-		if real, err := filepath.EvalSymlinks(file); err != nil || !within(s.Dir, real) {
+		if resolved, err := filepath.EvalSymlinks(file); err != nil || !within(s.Dir, resolved) {
 			inner, relErr := filepath.Rel(dir, file)
 			if relErr != nil {
 				return relErr

@@ -112,9 +112,9 @@ func realDir(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make %s absolute: %w", dir, err)
 	}
-	real, err := filepath.EvalSymlinks(abs)
+	resolved, err := filepath.EvalSymlinks(abs)
 	if err != nil {
 		return "", fmt.Errorf("resolve %s: %w", dir, err)
 	}
-	return real, nil
+	return resolved, nil
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+//go:generate go test -run ^TestSchemaIsUpToDate$ . -update
+
 // APIVersion and Kind are what a stack file has to declare.
 const (
 	APIVersion = "sandbox/v1alpha1"
@@ -204,6 +206,10 @@ type Ports struct {
 
 // Duration is a length of time, written as in 90s, 5m or 1h30m.
 type Duration time.Duration
+
+// Position returns "file:line:col" of a value in the stack file, or of the value
+// around it where the file leaves it out: Position("spec", "images", 0, "base").
+func (s *Stack) Position(keys ...any) string { return s.positions.value(pointer(keys...)).String() }
 
 // Path returns the absolute path of a path of the stack file.
 func (s *Stack) Path(rel string) string { return filepath.Join(s.Dir, filepath.FromSlash(rel)) }

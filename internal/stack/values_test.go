@@ -122,3 +122,19 @@ func TestParseRulesReadsTheStacksRules(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestPositionFallsBackToWhatIsAround(t *testing.T) {
+	s, err := Load(write(t, map[string]string{FileName: header + "spec:\n  ports: {aws: 5000}\n"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, keys := range map[string][]any{
+		":5:16": {"spec", "ports", "aws"},
+		":5:10": {"spec", "ports", "grafana"},
+		":5:3":  {"spec", "releases", 0, "name"},
+	} {
+		if got := s.Position(keys...); !strings.HasSuffix(got, want) {
+			t.Errorf("%v is at %s, not %s", keys, got, want)
+		}
+	}
+}

@@ -47,7 +47,7 @@ export function createApp({ orders, metrics, log, readyCacheMs = 2000, now = Dat
     const started = performance.now();
     const path = new URL(req.url, "http://app").pathname;
     const route = routes[path] ? path : "other"; // a label per unknown path would grow without bound
-    const answer = await respond(routes[path], req, log);
+    const answer = await respond(routes[path], req);
 
     res.writeHead(answer.status, { "content-type": answer.type, ...answer.headers });
     res.end(req.method === "HEAD" ? undefined : answer.body);
@@ -65,7 +65,7 @@ export function createApp({ orders, metrics, log, readyCacheMs = 2000, now = Dat
   };
 }
 
-async function respond(handlers, req, log) {
+async function respond(handlers, req) {
   try {
     if (!handlers) throw new HttpError(404, "not found");
     const handler = handlers[req.method === "HEAD" ? "GET" : req.method];
@@ -74,8 +74,7 @@ async function respond(handlers, req, log) {
   } catch (err) {
     if (err instanceof InvalidOrder) return json(400, { error: err.message });
     if (err instanceof HttpError) return json(err.status, { error: err.message }, err.headers);
-    log.error("request failed", { name: err.name, error: err.message });
-    // The cause stays in the log: it may name what a caller should not see.
+    // The cause goes to the log only: it may name what a caller should not see.
     return { ...json(502, { error: "a dependency failed" }), error: `${err.name}: ${err.message}` };
   }
 }
