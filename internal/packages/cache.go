@@ -103,5 +103,9 @@ func linkOrCopy(source, target string) error {
 		return err
 	}
 	defer data.Close()
-	return copyTo(target, data, 0o644)
+	info, err := data.Stat()
+	if err != nil {
+		return err
+	}
+	return copyTo(target, data, info.Mode().Perm())
 }

@@ -87,7 +87,12 @@ func (b *Builder) compileGo(ctx context.Context, t *task, g GoBuild, dir string)
 		return err
 	}
 	defer os.RemoveAll(source)
-	if err := b.writeModule(g.Module, source); err != nil {
+	if g.Edit != nil {
+		err = b.editedModule(ctx, t, g, source)
+	} else {
+		err = b.writeModule(g.Module, source)
+	}
+	if err != nil {
 		return err
 	}
 	output := filepath.Join(source, "bin")

@@ -113,7 +113,7 @@ func (b *Builder) place(ctx context.Context, t *task, j *job, files []File) (pla
 }
 
 func (b *Builder) placeFile(ctx context.Context, t *task, j *job, f File, all placed) error {
-	e := entry{name: f.To, uid: f.UID, gid: f.GID, link: f.Link}
+	e := entry{name: strings.ReplaceAll(f.To, archPlaceholder, runtime.GOARCH), uid: f.UID, gid: f.GID, link: f.Link}
 	fallback := fs.FileMode(0o644)
 	switch {
 	case f.Program != "":

@@ -207,6 +207,13 @@ func writeTreeEntry(target string, e entry) error {
 	if e.source == "" {
 		return os.WriteFile(target, e.data, e.mode.Perm())
 	}
+	info, err := os.Stat(e.source)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm() == e.mode.Perm() {
+		return linkOrCopy(e.source, target) // a program may be placed twice, and be large
+	}
 	f, err := os.Open(e.source)
 	if err != nil {
 		return err

@@ -72,6 +72,8 @@ type GoBuild struct {
 	Cgo     bool     `json:"cgo,omitempty"`
 	Tags    []string `json:"tags,omitempty"`
 	LDFlags string   `json:"ldflags,omitempty"`
+	// Edit builds from a cut-down copy of one of the module's requirements.
+	Edit *GoEdit `json:"edit,omitempty"`
 }
 
 // Program is a main package and the name that files refer to it by.
@@ -141,6 +143,10 @@ type Source struct {
 	GoModule string `json:"goModule,omitempty"`
 	Module   string `json:"module,omitempty"`
 }
+
+// archPlaceholder in a File's To stands for the architecture in Go's words:
+// Terraform looks for providers in a folder named by it.
+const archPlaceholder = "{arch}"
 
 // File puts one thing at To. Exactly one of the sources is set.
 type File struct {

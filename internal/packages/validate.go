@@ -91,6 +91,9 @@ func (r *Recipe) validateBuilds(fsys fs.FS, bad func(string, ...any)) map[string
 		if len(g.Programs) == 0 {
 			bad("go[%d]: no programs", i)
 		}
+		if g.Edit != nil {
+			g.Edit.validate(fmt.Sprintf("go[%d].edit", i), bad)
+		}
 		for _, p := range g.Programs {
 			if p.Package == "" {
 				bad("go[%d]: a program without a package", i)
