@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strings"
 	"time"
 
@@ -41,33 +39,60 @@ func (r Result) String() string {
 	return text
 }
 
+func (s *stream) result(lost int) Result {
+	return Result{
+		Added: s.sum.added, Changed: s.sum.changed, Destroyed: s.sum.destroyed,
+		Unchanged: !s.changes(), Lost: lost, Changes: s.planned,
+	}
+}
+
 // Plan says what an apply would do, without doing it. The state of an emulator
 // that is gone is set aside as by Apply.
 func (m *Module) Plan(ctx context.Context, rep event.Reporter) (Result, error) {
-	_, res, err := m.plan(ctx, rep)
-	return res, errors.Join(err, m.dropPlan())
+	p, lost, err := m.begin(ctx, rep)
+	if err != nil {
+		return Result{}, err
+	}
+	s, err := m.run(ctx, p, rep, "planning", func(s *stream) error {
+		_, err := p.tf.PlanJSON(ctx, s, tfexec.VarFile(m.paths.vars))
+		return err
+	})
+	if ctx.Err() != nil {
+		return Result{}, m.interrupted(ctx, "plan", p.tool, "nothing was changed")
+	}
+	if err != nil {
+		return Result{}, m.failure("plan", p.tool, s, err, "")
+	}
+	return s.result(lost), nil
 }
 
 // Apply makes the emulator hold what the module describes and records its
 // outputs. It may be called at any time, also after an earlier call was
 // interrupted or killed, and continues from what the state knows. When ctx ends
 // the tool gets one interrupt and finishes what it is creating.
-func (m *Module) Apply(ctx context.Context, rep event.Reporter) (res Result, err error) {
-	defer func() { err = errors.Join(err, m.dropPlan()) }()
-	p, res, err := m.plan(ctx, rep)
+//
+// It plans and applies in one run of the tool: with a plan that is saved first
+// every provider would have to start twice, which takes seconds.
+func (m *Module) Apply(ctx context.Context, rep event.Reporter) (Result, error) {
+	p, lost, err := m.begin(ctx, rep)
 	if err != nil {
 		return Result{}, errors.Join(err, m.recordFailure(ctx, err))
 	}
 	rec := p.rec
-	rec.Generation, rec.Fingerprint, rec.Failure = m.cfg.Generation, "", ""
+	rec.Fingerprint, rec.Failure = "", ""
 	rec.Applying, rec.Tool = time.Now(), p.tool.String()
 	if err := m.writeRecord(rec); err != nil {
 		return Result{}, err
 	}
-	if !res.Unchanged {
-		if err := m.applyPlan(ctx, p, res, rep); err != nil {
-			return Result{}, errors.Join(err, m.recordFailure(ctx, err))
-		}
+	s, err := m.run(ctx, p, rep, "planning", func(s *stream) error {
+		return p.tf.ApplyJSON(ctx, s, tfexec.VarFile(m.paths.vars))
+	})
+	if ctx.Err() != nil {
+		return Result{}, m.interrupted(ctx, "apply", p.tool, s.kept())
+	}
+	if err != nil {
+		err := m.failure("apply", p.tool, s, err, s.kept())
+		return Result{}, errors.Join(err, m.recordFailure(ctx, err))
 	}
 	st, sum, err := readState(m.paths.state)
 	if err != nil {
@@ -79,57 +104,78 @@ func (m *Module) Apply(ctx context.Context, rep event.Reporter) (res Result, err
 	if err := m.writeOutputs(st.Outputs); err != nil {
 		return Result{}, err
 	}
-	rec.Applying, rec.AppliedAt = time.Time{}, time.Now()
+	rec = p.rec // init may have run again
+	rec.Applying, rec.AppliedAt, rec.Failure, rec.Tool = time.Time{}, time.Now(), "", p.tool.String()
 	rec.Fingerprint, rec.StateSum, rec.Resources = p.fingerprint, sum, st.managed()
-	return res, m.writeRecord(rec)
+	return s.result(lost), m.writeRecord(rec)
 }
 
-// plan prepares the workspace and the state, and saves a plan.
-func (m *Module) plan(ctx context.Context, rep event.Reporter) (*prepared, Result, error) {
-	p, err := m.prepare(ctx, rep, false)
-	if err != nil {
-		return nil, Result{}, err
+// begin prepares the workspace and the state. lost counts the resources of an
+// emulator that is gone.
+func (m *Module) begin(ctx context.Context, rep event.Reporter) (p *prepared, lost int, err error) {
+	if p, err = m.prepare(ctx, rep, false); err != nil {
+		return nil, 0, err
 	}
 	if m.withoutEmulator(p.rec) {
-		return nil, Result{}, fault.New(fault.Unavailable, fmt.Sprintf("terraform module %s has no emulator to go to", m.cfg.Name),
+		return nil, 0, fault.New(fault.Unavailable, fmt.Sprintf("terraform module %s has no emulator to go to", m.cfg.Name),
 			"the one that it was applied to is not there", "sandbox up")
 	}
 	if !p.rec.Applying.IsZero() {
 		rep.Log("sandbox", fmt.Sprintf("the apply of %s that began at %s was interrupted: continuing",
 			m.cfg.Name, p.rec.Applying.Format(time.TimeOnly)))
 	}
-	lost, err := m.prepareState(p.rec, rep)
-	if err != nil {
-		return nil, Result{}, err
+	if lost, err = m.prepareState(p.rec, rep); err != nil {
+		return nil, 0, err
 	}
 	if p.rec.Generation != m.cfg.Generation {
 		// The state that is there now, if any, belongs to this emulator.
 		p.rec.Generation, p.rec.Fingerprint, p.rec.Resources = m.cfg.Generation, "", 0
 		if err := m.writeRecord(p.rec); err != nil {
-			return nil, Result{}, err
+			return nil, 0, err
 		}
 	}
-	s, changed, err := m.runPlan(ctx, p, rep, tfexec.Out(m.paths.plan))
-	if err != nil && !p.initialized && ctx.Err() == nil && wantsInit(s) {
-		// What the earlier init left is not enough after all.
-		if p, err = m.prepare(ctx, rep, true); err != nil {
-			return nil, Result{}, err
-		}
-		s, changed, err = m.runPlan(ctx, p, rep, tfexec.Out(m.paths.plan))
-	}
-	if ctx.Err() != nil {
-		return nil, Result{}, m.interrupted(ctx, "plan", p.tool, "nothing was changed")
-	}
-	if err != nil {
-		return nil, Result{}, m.failure("plan", p.tool, s, err, "")
-	}
-	return p, Result{
-		Added: s.sum.added, Changed: s.sum.changed, Destroyed: s.sum.destroyed,
-		Unchanged: !changed, Lost: lost, Changes: s.planned,
-	}, nil
+	return p, lost, nil
 }
 
-// wantsInit reports whether a failed plan asks for init.
+// run runs a command of the tool and follows its output. It runs it once more
+// when it failed, before it changed anything, for a reason that can be removed:
+// what an earlier init installed is not enough, or two names of one endpoint
+// are set where the provider takes one.
+func (m *Module) run(ctx context.Context, p *prepared, rep event.Reporter, phase string, command func(*stream) error) (*stream, error) {
+	for attempt := 1; ; attempt++ {
+		s := newStream(rep, p.tool.Name, phase)
+		stop := s.follow()
+		err := command(s)
+		p.tf.SetStdout(nil)
+		stop()
+		s.finish()
+		err = errors.Join(err, m.protectState())
+		if p.schema != nil {
+			if err := p.schema.learn(s.conflicts); err != nil {
+				return s, err
+			}
+		}
+		if err == nil || ctx.Err() != nil || attempt > 1 || s.total > 0 {
+			return s, err
+		}
+		switch {
+		case !p.initialized && wantsInit(s):
+			again, err := m.prepare(ctx, rep, true)
+			if err != nil {
+				return s, err
+			}
+			*p = *again
+		case len(s.conflicts) > 0:
+			if err := m.writeOverrides(p.folders, p.schema); err != nil {
+				return s, err
+			}
+		default:
+			return s, err
+		}
+	}
+}
+
+// wantsInit reports whether a failed command asks for init.
 func wantsInit(s *stream) bool {
 	for _, d := range s.diags {
 		if strings.Contains(d.Detail, terraformName+" init") || strings.Contains(d.Detail, tofuName+" init") {
@@ -139,44 +185,12 @@ func wantsInit(s *stream) bool {
 	return false
 }
 
-// runPlan runs one plan and returns what it said.
-func (m *Module) runPlan(ctx context.Context, p *prepared, rep event.Reporter, opts ...tfexec.PlanOption) (*stream, bool, error) {
-	s := newStream(rep, p.tool.Name, "planning", 0)
-	stop := s.follow()
-	changed, err := p.tf.PlanJSON(ctx, s, append(opts, tfexec.VarFile(m.paths.vars))...)
-	p.tf.SetStdout(nil)
-	stop()
-	s.finish()
-	return s, changed, errors.Join(err, m.protectState())
-}
-
-// applyPlan applies the saved plan.
-func (m *Module) applyPlan(ctx context.Context, p *prepared, res Result, rep event.Reporter) error {
-	total := res.Added + res.Changed + res.Destroyed
-	s := newStream(rep, p.tool.Name, "applying", total)
-	stop := s.follow()
-	err := p.tf.ApplyJSON(ctx, s, tfexec.DirOrPlan(m.paths.plan))
-	p.tf.SetStdout(nil)
-	stop()
-	s.finish()
-	protectErr := m.protectState()
-	kept := fmt.Sprintf("%d of %d resources are done and kept", s.done, total)
-	if ctx.Err() != nil {
-		return errors.Join(m.interrupted(ctx, "apply", p.tool, kept), protectErr)
+// kept says what remains of an apply that did not end well.
+func (s *stream) kept() string {
+	if s.done == 0 {
+		return "nothing was changed"
 	}
-	if err == nil {
-		return protectErr
-	}
-	return errors.Join(m.failure("apply", p.tool, s, err, kept), protectErr)
-}
-
-// dropPlan removes the saved plan, which holds the values of sensitive
-// variables.
-func (m *Module) dropPlan() error {
-	if err := os.Remove(m.paths.plan); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove saved plan of module %q: %w", m.cfg.Name, err)
-	}
-	return nil
+	return fmt.Sprintf("%d of %d resources are done and kept", s.done, s.total)
 }
 
 // recordFailure keeps why an apply failed, for Health and Check. An interrupt

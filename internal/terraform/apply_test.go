@@ -5,7 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -184,7 +184,7 @@ func TestChangesAreNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Change{{Address: "terraform_data.item[2]", Type: "terraform_data", Action: "create"}}
-	if !slices.Equal(plan.Changes, want) || plan.Added != 1 {
+	if !reflect.DeepEqual(plan.Changes, want) || plan.Added != 1 {
 		t.Errorf("plan = %+v", plan)
 	}
 	if res := apply(t, m); res.Added != 1 {

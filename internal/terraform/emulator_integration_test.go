@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -247,7 +248,7 @@ func TestLifeWithTheEmulator(t *testing.T) {
 		}
 		call(t, http.MethodDelete, url+"/it-uploads", "eu-central-1", "s3")
 		want := []Change{{Address: "module.uploads.aws_s3_bucket.this", Type: "aws_s3_bucket", Action: "delete"}}
-		if d, err := m.Drift(t.Context(), event.Discard); err != nil || !slices.Equal(d, want) {
+		if d, err := m.Drift(t.Context(), event.Discard); err != nil || !reflect.DeepEqual(d, want) {
 			t.Errorf("drift = %+v, %v", d, err)
 		}
 	})

@@ -121,7 +121,7 @@ type paths struct {
 	home      string // empty home directory
 	cliConfig string // the tool's private configuration
 	vars      string // values of input variables
-	plan      string // saved plan
+	plan      string // saved plan of a comparison, while it is needed
 	state     string // terraform.tfstate
 	snapshot  string // the state as it was before the last apply
 	backups   string // states that were set aside

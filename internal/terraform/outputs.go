@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
-
-	"github.com/hashicorp/terraform-exec/tfexec"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
@@ -92,23 +89,4 @@ func (m *Module) Health(ctx context.Context) []event.Health {
 		h.State, h.Reason, h.Since = event.StateOK, fmt.Sprintf("%d resources", rec.Resources), rec.AppliedAt
 	}
 	return []event.Health{h}
-}
-
-// Drift compares the state with what the emulator holds and returns the
-// differences, without changing either.
-func (m *Module) Drift(ctx context.Context, rep event.Reporter) ([]Change, error) {
-	p, err := m.prepare(ctx, rep, false)
-	if err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	s, _, err := m.runPlan(ctx, p, rep, tfexec.RefreshOnly(true))
-	if ctx.Err() != nil {
-		return nil, m.interrupted(ctx, "plan -refresh-only", p.tool, "nothing was changed")
-	}
-	if err != nil {
-		return nil, m.failure("plan -refresh-only", p.tool, s, err, "")
-	}
-	rep.Log("sandbox", fmt.Sprintf("compared %s with the emulator in %s: %d differences", m.cfg.Name, seconds(time.Since(start)), len(s.drifted)))
-	return s.drifted, nil
 }

@@ -23,6 +23,8 @@ type prepared struct {
 	fingerprint string
 	// initialized says that init ran just now, and not at an earlier time.
 	initialized bool
+	folders     []*folder     // of the source and of downloaded modules
+	schema      *providerInfo // nil where the module does not use AWS
 }
 
 // prepare copies the module, initializes the copy where needed and points it at
@@ -76,7 +78,7 @@ func (m *Module) prepare(ctx context.Context, rep event.Reporter, force bool) (*
 			return nil, err
 		}
 	}
-	return p, m.redirect(ctx, tool, src.folders, rep)
+	return p, m.redirect(ctx, p, src.folders, rep)
 }
 
 // makeWorkspace creates the private folders.
@@ -171,7 +173,7 @@ func (m *Module) init(ctx context.Context, p *prepared, folders []*folder, key s
 		return err
 	}
 	defer unlock()
-	s := newStream(rep, p.tool.Name, "installing providers and modules", 0)
+	s := newStream(rep, p.tool.Name, "installing providers and modules")
 	stop := s.follow()
 	if p.tool.parsed.LessThan(initJSONVersion) {
 		p.tf.SetStdout(s)
@@ -225,23 +227,22 @@ func (m *Module) lockCache(ctx context.Context) (unlock func(), err error) {
 
 // redirect writes the complete overrides: for the source's folders and for
 // those of downloaded modules, which are checked here for the first time.
-func (m *Module) redirect(ctx context.Context, t Tool, folders []*folder, rep event.Reporter) error {
-	more, err := m.downloaded(t.Name, folders)
+func (m *Module) redirect(ctx context.Context, p *prepared, folders []*folder, rep event.Reporter) error {
+	more, err := m.downloaded(p.tool.Name, folders)
 	if err != nil {
 		return err
 	}
-	folders = append(folders[:len(folders):len(folders)], more...)
-	var schema *providerInfo
-	if usesAWS(folders) {
+	p.folders = append(folders[:len(folders):len(folders)], more...)
+	if usesAWS(p.folders) {
 		list, err := m.readLock()
 		if err != nil {
 			return err
 		}
-		if schema, err = m.awsProvider(ctx, t, list, rep); err != nil {
+		if p.schema, err = m.awsProvider(ctx, p.tool, list, rep); err != nil {
 			return err
 		}
 	}
-	return m.writeOverrides(folders, schema)
+	return m.writeOverrides(p.folders, p.schema)
 }
 
 func (m *Module) modulesFile() string {

@@ -28,6 +28,8 @@ type providerInfo struct {
 	Endpoints []string `json:"endpoints"`
 	// Arguments are the arguments of the provider block.
 	Arguments []string `json:"arguments"`
+
+	file string // where this is kept
 }
 
 // awsProvider returns the installed AWS provider's endpoints. The question
@@ -49,17 +51,36 @@ func (m *Module) awsProvider(ctx context.Context, t Tool, list []locked, rep eve
 	if err != nil {
 		return nil, err
 	}
+	info.file = cached
+	return info, info.write()
+}
+
+// write keeps the answer.
+func (info *providerInfo) write() error {
 	data, err := json.Marshal(info)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(info.file), 0o700)
+	}
+	if err == nil {
+		err = writePrivate(info.file, data)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("keep provider schema: %w", err)
+		return fmt.Errorf("keep provider schema: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(cached), 0o700); err != nil {
-		return nil, fmt.Errorf("keep provider schema: %w", err)
+	return nil
+}
+
+// learn drops all names but the first of services that have several, as the
+// provider itself has told. The schema does not say so.
+func (info *providerInfo) learn(conflicts [][]string) error {
+	before := len(info.Endpoints)
+	for _, group := range conflicts {
+		info.Endpoints = slices.DeleteFunc(info.Endpoints, func(name string) bool { return slices.Contains(group[1:], name) })
 	}
-	if err := writePrivate(cached, data); err != nil {
-		return nil, fmt.Errorf("keep provider schema: %w", err)
+	if len(info.Endpoints) == before {
+		return nil
 	}
-	return info, nil
+	return info.write()
 }
 
 // schemaKey names a provider build. Only the checksums tell two builds of one
@@ -86,6 +107,7 @@ func readProviderInfo(file string) (*providerInfo, error) {
 	if json.Unmarshal(data, &info) != nil || len(info.Endpoints) == 0 {
 		return nil, nil // damaged: ask again
 	}
+	info.file = file
 	return &info, nil
 }
 

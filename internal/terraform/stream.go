@@ -34,6 +34,9 @@ type message struct {
 		Resource resource `json:"resource"`
 		Action   string   `json:"action"`
 	} `json:"hook"`
+	Outputs map[string]struct {
+		Action string `json:"action"`
+	} `json:"outputs"`
 }
 
 type resource struct {
@@ -48,6 +51,8 @@ type Change struct {
 	Type    string `json:"type"`
 	// Action is the tool's word: create, update, delete, replace, read, noop.
 	Action string `json:"action"`
+	// Attributes are the arguments and attributes that differ, where known.
+	Attributes []string `json:"attributes,omitempty"`
 }
 
 // summary counts changes, a replacement as one added and one destroyed.
@@ -71,11 +76,18 @@ type stream struct {
 
 	planned []Change
 	drifted []Change
-	sum     summary
-	failed  []string // addresses of resources that failed
-	diags   []tfjson.Diagnostic
+	sum     summary             // of the plan, then of what was applied
+	outputs bool                // an output changes
+	failed  []string            // addresses of resources that failed
+	diags   []tfjson.Diagnostic // errors
+	warned  map[string]bool
 	tail    []string
+	// conflicts are groups of endpoint names that mean the same service.
+	conflicts [][]string
 }
+
+// changes reports whether the plan has anything to do.
+func (s *stream) changes() bool { return len(s.planned) > 0 || s.outputs || s.sum.total() > 0 }
 
 type operation struct {
 	addr, doing string
@@ -85,8 +97,8 @@ type operation struct {
 // tailLines is how many lines of output a fault carries.
 const tailLines = 20
 
-func newStream(rep event.Reporter, source, phase string, total int) *stream {
-	return &stream{rep: rep, source: source, phase: phase, total: total, start: time.Now()}
+func newStream(rep event.Reporter, source, phase string) *stream {
+	return &stream{rep: rep, source: source, phase: phase, start: time.Now(), warned: map[string]bool{}}
 }
 
 // follow reports the longest-running operation every few seconds until the
@@ -122,8 +134,12 @@ func (s *stream) line(raw []byte) {
 		return
 	}
 	switch msg.Type {
-	case "version", "apply_progress", "outputs":
+	case "version", "apply_progress":
 		// Followed by own means, or not worth a line.
+	case "outputs":
+		for _, o := range msg.Outputs {
+			s.outputs = s.outputs || o.Action != "" && o.Action != "noop"
+		}
 	case "diagnostic":
 		s.diagnostic(msg)
 	case "planned_change", "resource_drift":
@@ -131,6 +147,9 @@ func (s *stream) line(raw []byte) {
 	case "change_summary":
 		if msg.Changes != nil {
 			s.sum = summary{msg.Changes.Add, msg.Changes.Change, msg.Changes.Remove}
+			if msg.Changes.Operation == "plan" {
+				s.total = s.sum.total()
+			}
 		}
 		s.log(msg.Message)
 	case "apply_start", "apply_complete", "apply_errored", "refresh_start", "refresh_complete":
@@ -200,22 +219,49 @@ func doing(kind, action string) string {
 	return action
 }
 
-// diagnostic keeps errors for the fault. Warnings become log lines, except for
-// those about the generated override, which the user cannot act on.
+// diagnostic keeps errors for the fault. A warning becomes a log line once,
+// except for those about endpoints that are set by two of their names: the user
+// cannot act on them, and the next override avoids them.
 func (s *stream) diagnostic(msg message) {
 	d := msg.Diagnostic
 	if d == nil {
 		return
 	}
+	group := conflict(*d)
+	if group != nil {
+		s.conflicts = append(s.conflicts, group)
+	}
+	text := msg.Message
+	if why := reason(*d); why != "" {
+		text += ": " + why
+	}
 	if d.Severity == tfjson.DiagnosticSeverityError {
 		s.diags = append(s.diags, *d)
-		s.log(msg.Message)
+		s.log(text)
 		return
 	}
-	if d.Range != nil && strings.HasSuffix(d.Range.Filename, overrideName) {
-		return
+	if group == nil && !s.warned[text] {
+		s.warned[text] = true
+		s.log(text)
 	}
-	s.log(msg.Message)
+}
+
+// endpointName finds the names in the AWS provider's complaint that several
+// name one service.
+var endpointName = regexp.MustCompile(`"endpoints\[\d+\]\.(\w+)"`)
+
+// conflict returns the endpoint names of which only one should be set, or nil
+// where the diagnostic is about something else.
+func conflict(d tfjson.Diagnostic) []string {
+	found := endpointName.FindAllStringSubmatch(d.Detail, -1)
+	if len(found) < 2 {
+		return nil
+	}
+	names := make([]string, len(found))
+	for i, f := range found {
+		names[i] = f[1]
+	}
+	return names
 }
 
 func (s *stream) log(text string) {

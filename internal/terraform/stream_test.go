@@ -35,13 +35,16 @@ func feed(t *testing.T, s *stream, name string) {
 
 func TestStreamOfPlan(t *testing.T) {
 	rep := &recorder{}
-	s := newStream(rep, "terraform", "planning", 0)
+	s := newStream(rep, "terraform", "planning")
 	feed(t, s, "plan.jsonl")
 	if s.sum != (summary{added: 4}) || s.sum.total() != 4 || len(s.planned) != 4 || len(s.diags) != 0 {
 		t.Errorf("sum %+v, planned %+v, diags %+v", s.sum, s.planned, s.diags)
 	}
-	if want := (Change{"terraform_data.a[0]", "terraform_data", "create"}); !slices.Contains(s.planned, want) {
-		t.Errorf("planned %+v lacks %+v", s.planned, want)
+	if c := s.planned[1]; c.Address != "terraform_data.a[0]" || c.Type != "terraform_data" || c.Action != "create" {
+		t.Errorf("planned %+v", s.planned)
+	}
+	if !s.changes() || !s.outputs || s.total != 4 {
+		t.Errorf("stream = %+v", s)
 	}
 	if rep.log() != "terraform: Plan: 4 to add, 0 to change, 0 to destroy." {
 		t.Errorf("log = %s", rep.log())
@@ -50,7 +53,8 @@ func TestStreamOfPlan(t *testing.T) {
 
 func TestStreamOfFailingApply(t *testing.T) {
 	rep := &recorder{}
-	s := newStream(rep, "terraform", "applying", 4)
+	s := newStream(rep, "terraform", "applying")
+	s.total = 4
 	feed(t, s, "apply.jsonl")
 	if s.done != 3 || !slices.Equal(s.failed, []string{"terraform_data.bad"}) || len(s.running) != 0 {
 		t.Errorf("done %d, failed %v, running %v", s.done, s.failed, s.running)
@@ -72,33 +76,43 @@ func TestStreamOfFailingApply(t *testing.T) {
 
 func TestStreamOfInitKeepsPlainTextWithoutColours(t *testing.T) {
 	rep := &recorder{}
-	s := newStream(rep, "terraform", "installing", 0)
+	s := newStream(rep, "terraform", "installing")
 	feed(t, s, "init.jsonl")
 	if !strings.Contains(rep.log(), "Successfully configured the backend \"local\"!") || strings.Contains(rep.log(), "\x1b") {
 		t.Errorf("log = %q", rep.log())
 	}
 }
 
-func TestStreamIgnoresWarningsAboutTheOverride(t *testing.T) {
+func TestStreamLearnsFromEndpointWarnings(t *testing.T) {
 	rep := &recorder{}
-	s := newStream(rep, "terraform", "planning", 0)
+	s := newStream(rep, "terraform", "planning")
+	old := `{"@level":"warn","@message":"Warning: old","type":"diagnostic","diagnostic":{"severity":"warning","summary":"old","detail":"do\nnew"}}`
 	for _, line := range []string{
-		`{"@level":"warn","@message":"Warning: twice","type":"diagnostic","diagnostic":{"severity":"warning","summary":"twice","range":{"filename":"parts/` + overrideName + `","start":{"line":1,"column":1,"byte":0},"end":{"line":1,"column":1,"byte":0}}}}`,
-		`{"@level":"warn","@message":"Warning: old","type":"diagnostic","diagnostic":{"severity":"warning","summary":"old"}}`,
+		`{"@level":"warn","@message":"Warning: Invalid Attribute Combination","type":"diagnostic","diagnostic":{"severity":"warning","summary":"Invalid Attribute Combination","detail":"Only one of the following attributes should be set: \"endpoints[0].s3\", \"endpoints[0].s3api\"\n\nThis will be an error in a future release."}}`,
+		old, old,
 	} {
 		if _, err := s.Write([]byte(line + "\n")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if rep.log() != "terraform: Warning: old" || len(s.diags) != 0 {
+	if rep.log() != "terraform: Warning: old: do new" || len(s.diags) != 0 {
 		t.Errorf("log = %q, diags %v", rep.log(), s.diags)
+	}
+	info := &providerInfo{Endpoints: []string{"iam", "s3", "s3api"}, file: filepath.Join(t.TempDir(), "schemas", "x.json")}
+	if err := info.learn(s.conflicts); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := readProviderInfo(info.file)
+	if err != nil || !slices.Equal(kept.Endpoints, []string{"iam", "s3"}) {
+		t.Errorf("kept %+v, %v", kept, err)
 	}
 }
 
 func TestLongWorkIsNeverSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rep := &recorder{}
-		s := newStream(rep, "terraform", "applying", 2)
+		s := newStream(rep, "terraform", "applying")
+		s.total = 2
 		stop := s.follow()
 		if _, err := s.Write([]byte(`{"@message":"q: Creating...","type":"apply_start","hook":{"resource":{"addr":"aws_sqs_queue.orders"},"action":"create"}}` + "\n")); err != nil {
 			t.Fatal(err)
@@ -165,7 +179,7 @@ func TestFailureTexts(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s := newStream(event.Discard, "terraform", "", 0)
+			s := newStream(event.Discard, "terraform", "")
 			s.diags = c.diags
 			err := m.failure("apply", tool, s, errors.New("exit status 1"), "1 of 2 kept")
 			f := asFault(t, err)
