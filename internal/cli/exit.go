@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 )
 
@@ -67,24 +66,4 @@ func usageError(err error, command string) error {
 		Code: fault.Invalid, What: err.Error(), Cause: err,
 		Try: command + " --help",
 	}
-}
-
-// problem is the form of err that outputs draw and JSON carries.
-func problem(err error) *event.Problem {
-	var f *fault.Error
-	if errors.As(err, &f) {
-		what := f.What
-		if f.Pos != "" {
-			what = f.Pos + ": " + what
-		}
-		return &event.Problem{Code: string(f.Code), What: what, Why: f.Reason(), Try: f.Try, Log: f.Log}
-	}
-	code := fault.Failed
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		code = fault.Timeout
-	case errors.Is(err, context.Canceled):
-		code = fault.Interrupted
-	}
-	return &event.Problem{Code: string(code), What: err.Error()}
 }

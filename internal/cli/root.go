@@ -18,6 +18,7 @@ import (
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/render"
+	"github.com/sandbox-stack/sandbox/internal/steps"
 )
 
 // Streams are the program's standard streams.
@@ -92,14 +93,14 @@ func (a *app) fail(err error) {
 	if errors.As(err, &ran) || errors.As(err, &said) {
 		return
 	}
-	p := problem(err)
+	p := steps.Problem(err)
 	if a.output == "json" || a.progress == "json" {
 		enc := json.NewEncoder(a.Err)
 		enc.SetEscapeHTML(false)
-		_ = enc.Encode(map[string]any{"error": p}) // standard error is the last place to report to
+		_ = enc.Encode(map[string]any{"error": p}) // there is nowhere left to report that standard error is closed
 		return
 	}
-	render.Problem(a.Err, p, a.style(a.Err))
+	_ = render.WriteProblem(a.Err, *p, a.style(a.Err)) // as above
 }
 
 // reported wraps an error that the command's own output has shown already.
@@ -110,7 +111,12 @@ func (r *reported) Unwrap() error { return r.error }
 // style decides on colour and glyphs for one stream: only the stream that is
 // drawn on is looked at.
 func (a *app) style(w io.Writer) render.Style {
-	return render.NewStyle(w, a.color, a.ascii, os.Environ())
+	return render.Detect(w, render.ColorChoice(a.color), a.ascii, os.Getenv)
+}
+
+// data writes v in the form that -o asks for.
+func (a *app) data(v any) error {
+	return render.WriteData(a.Out, v, render.Format(a.output))
 }
 
 func (a *app) root() *cobra.Command {

@@ -80,7 +80,7 @@ func Build(st *stack.Stack) []Item {
 
 	for _, img := range spec.Images {
 		var after []string
-		if img.Base.Image != "" {
+		if img.Base != nil {
 			b.platform(img.Base.Image)
 			after = append(after, id(Platform, img.Base.Image))
 		}
@@ -91,8 +91,12 @@ func Build(st *stack.Stack) []Item {
 	if len(spec.Terraform) > 0 {
 		b.add(Toolchain, "", "terraform providers")
 	}
+	needs := map[string][]string{}
+	for _, c := range st.Components() {
+		needs[c.ID] = stepsOf(c.DependsOn)
+	}
 	for _, m := range spec.Terraform {
-		after := append(components(m.DependsOn), id(Toolchain, ""))
+		after := append(needs[id(Module, m.Name)], id(Toolchain, ""))
 		if emulated {
 			after = append(after, id(Emulator, ""))
 		}
@@ -115,17 +119,9 @@ func Build(st *stack.Stack) []Item {
 	}
 
 	for _, r := range spec.Releases {
-		after := append(components(r.DependsOn), id(Cluster, ""))
+		after := append(needs[id(Release, r.Name)], id(Cluster, ""))
 		if emulated {
 			after = append(after, id(Binding, ""))
-		}
-		for _, v := range r.ValuesFrom {
-			switch {
-			case v.Terraform != "":
-				after = append(after, id(Module, v.Terraform))
-			case v.Image != "":
-				after = append(after, id(Load, v.Image))
-			}
 		}
 		b.add(Release, r.Name, "release "+r.Name, after...)
 	}
@@ -198,12 +194,12 @@ func id(kind Kind, name string) string {
 	return string(kind) + "/" + name
 }
 
-// components maps the component IDs of a stack file's dependsOn to steps: an
-// image is there when it is loaded.
-func components(ids []string) []string {
-	out := make([]string, len(ids))
-	for i, c := range ids {
-		if name, ok := strings.CutPrefix(c, "image/"); ok {
+// stepsOf maps components to the steps after which they are there: an image is
+// there when it is loaded.
+func stepsOf(components []string) []string {
+	out := make([]string, len(components))
+	for i, c := range components {
+		if name, ok := strings.CutPrefix(c, stack.KindImage+"/"); ok {
 			c = id(Load, name)
 		}
 		out[i] = c

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandbox-stack/sandbox/internal/session"
+)
+
+func (a *app) imagesCommand() *cobra.Command {
+	var mode string
+	cmd := &cobra.Command{
+		Use:   "images",
+		Short: "Platform images: where each comes from, and building them",
+		Long: `A sandbox needs images of the platform: the cluster's node, the AWS emulator,
+Prometheus and so on. They come from the engine's store, from a registry, or are
+built from packages where no registry can be reached.`,
+	}
+	list := &cobra.Command{
+		Use:     "list",
+		Short:   "List the platform images, where each comes from and whether it is there",
+		Example: "  sandbox images list -o json",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf(cmd, "images", mode, "auto", "packages", "registry"); err != nil {
+				return err
+			}
+			all, err := session.Images(cmd.Context(), mode)
+			if err != nil {
+				return err
+			}
+			if a.output != "table" {
+				return a.data(all)
+			}
+			w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tVERSION\tSOURCE\tTHERE\tSIZE\tNOTE")
+			for _, i := range all {
+				there, size := "no", ""
+				if i.Present {
+					there = "yes"
+				}
+				if i.Size > 0 {
+					size = fmt.Sprintf("%d MB", i.Size/1e6)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", i.Name, i.Version, i.Source, there, size, i.Reason)
+			}
+			return w.Flush()
+		},
+	}
+	build := &cobra.Command{
+		Use:   "build [NAME...]",
+		Short: "Build platform images from packages, all of them by default",
+		Long: `Builds what is missing in the cache; what is there is left alone. It can be
+interrupted anywhere and goes on from the last finished part.`,
+		Example: `  sandbox images build
+  sandbox images build node localstack`,
+		Args: cobra.ArbitraryArgs,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return session.Recipes(), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, names []string) error {
+			out, err := a.progressSink()
+			if err != nil {
+				return err
+			}
+			err = session.BuildImages(cmd.Context(), names, out)
+			if closeErr := out.Close(); err == nil {
+				err = closeErr
+			}
+			if err != nil {
+				return &reported{err}
+			}
+			return nil
+		},
+	}
+	cmd.PersistentFlags().StringVar(&mode, "images", "auto", "where platform images come from: auto, packages, registry")
+	cmd.AddCommand(list, build)
+	return cmd
+}

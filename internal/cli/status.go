@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/render"
+	"github.com/sandbox-stack/sandbox/internal/session"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what is there, whether it is healthy, why not, and where",
+		Long: `Shows every component with its state, the reason for a state that is not ok,
+and where it answers. Without --name and with several sandboxes, shows them all.
+Exits with 5 when a component is neither ok nor off.`,
+		Example: `  sandbox status
+  sandbox status -o json | jq '.[].components[] | select(.state != "ok")'
+  sandbox status --wait 2m`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			names, err := session.Names(a.name)
+			if err != nil {
+				return err
+			}
+			var all []render.Status
+			for _, name := range names {
+				st, err := statusOf(ctx, name, wait)
+				if err != nil {
+					return err
+				}
+				all = append(all, st)
+			}
+			return a.writeStatus(all)
+		},
+	}
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait up to this long until everything is ok")
+	return cmd
+}
+
+// statusOf looks at a sandbox, until it is healthy or wait has passed.
+func statusOf(ctx context.Context, name string, wait time.Duration) (render.Status, error) {
+	s, err := session.Open(ctx, name)
+	if err != nil {
+		return render.Status{}, err
+	}
+	defer s.Close() //nolint:errcheck // nothing was written
+	deadline := time.Now().Add(wait)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		st := s.Status(ctx)
+		if st.State.Healthy() || !time.Now().Before(deadline) {
+			return st, nil
+		}
+		select {
+		case <-ctx.Done():
+			return st, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *app) printStatus(ctx context.Context, s *session.Session) error {
+	return a.writeStatus([]render.Status{s.Status(ctx)})
+}
+
+// writeStatus prints the status, and fails where something is not ok.
+func (a *app) writeStatus(all []render.Status) error {
+	if err := render.WriteStatusList(a.Out, all, render.Format(a.output), a.style(a.Out), time.Now()); err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	var bad *event.Health
+	for _, st := range all {
+		for i, h := range st.Components {
+			if !h.State.Healthy() && bad == nil {
+				bad = &st.Components[i]
+			}
+		}
+	}
+	if bad == nil {
+		return nil
+	}
+	return &reported{fault.New(fault.Unhealthy, bad.Component+" is "+string(bad.State), bad.Reason, bad.Try)}
+}

@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/plan"
+	"github.com/sandbox-stack/sandbox/internal/render"
+	"github.com/sandbox-stack/sandbox/internal/session"
+	"github.com/sandbox-stack/sandbox/stacks"
+)
+
+func (a *app) upCommand() *cobra.Command {
+	var opt struct {
+		ports, images  string
+		strict, dryRun bool
+		timeout        time.Duration
+	}
+	cmd := &cobra.Command{
+		Use:   "up [STACK|DIR|FILE]",
+		Short: "Bring a stack up, update it, or resume",
+		Long: `Brings a stack up: the name of one that comes with sandbox, a folder with a
+stack.yaml, or a stack file; without an argument, the stack.yaml of this folder.
+Run it again after a change, an interruption or a failure: what is there
+already is left alone, what is missing is made.`,
+		Example: `  sandbox up web-app                  a stack that comes with sandbox
+  sandbox up ./deploy --name review   a folder of your own, under another name
+  sandbox up --dry-run                what would be done, in what order
+  sandbox up --ports auto             free ports instead of the well-known ones`,
+		Args: args(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return stacks.Names(), cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			if err := oneOf(cmd, "ports", opt.ports, "fixed", "auto"); err != nil {
+				return err
+			}
+			if err := oneOf(cmd, "images", opt.images, "auto", "packages", "registry"); err != nil {
+				return err
+			}
+			arg := "."
+			if len(argv) == 1 {
+				arg = argv[0]
+			}
+			wanted, err := session.Load(arg, a.name)
+			if err != nil {
+				return err
+			}
+			if opt.dryRun {
+				_, err := fmt.Fprint(a.Out, plan.Format(plan.Build(wanted.Stack)))
+				return err
+			}
+			ctx, cancel := withTimeout(cmd.Context(), opt.timeout)
+			defer cancel()
+			out, err := a.progressSink()
+			if err != nil {
+				return err
+			}
+			s, err := session.Start(ctx, wanted, session.Options{
+				AutoPorts: opt.ports == "auto", Images: opt.images, Strict: opt.strict,
+			})
+			if err != nil {
+				return err
+			}
+			defer func() { err = s.Close() }()
+			err = s.Up(ctx, out)
+			if closeErr := out.Close(); err == nil {
+				err = closeErr
+			}
+			if err != nil {
+				return &reported{err}
+			}
+			if a.mode() == render.ModePlain {
+				return a.printStatus(ctx, s)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&opt.ports, "ports", "fixed", "ports on this machine: fixed (the stack's), auto (free ones)")
+	f.StringVar(&opt.images, "images", "auto", "where platform images come from: auto, packages, registry")
+	f.BoolVar(&opt.strict, "strict", false, "fail where a component would be off for lack of its image")
+	f.BoolVar(&opt.dryRun, "dry-run", false, "print the plan and change nothing")
+	f.DurationVar(&opt.timeout, "timeout", 0, "give up after this long, for example 20m (default: no limit)")
+	must(cmd.RegisterFlagCompletionFunc("ports", cobra.FixedCompletions([]string{"fixed", "auto"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("images", cobra.FixedCompletions([]string{"auto", "packages", "registry"}, cobra.ShellCompDirectiveNoFileComp)))
+	return cmd
+}
+
+// mode is the way progress is drawn.
+func (a *app) mode() render.Mode {
+	switch {
+	case a.quiet:
+		return render.ModeQuiet
+	case a.progress == "auto":
+		return render.ModePlain
+	default:
+		return render.Mode(a.progress)
+	}
+}
+
+// progressSink draws a run on standard error.
+func (a *app) progressSink() (render.Sink, error) {
+	sink, err := render.New(a.mode(), a.Err, a.style(a.Err))
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "sandbox up --help", "--progress %s", a.progress)
+	}
+	return sink, nil
+}

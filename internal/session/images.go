@@ -1,0 +1,121 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/sandbox-stack/sandbox/images"
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/image"
+	"github.com/sandbox-stack/sandbox/internal/packages"
+	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/steps"
+)
+
+// Images lists the platform images and where each comes from.
+func Images(ctx context.Context, mode string) ([]image.Status, error) {
+	dir, err := os.MkdirTemp("", "sandbox-engine-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for the engine: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	engine, err := podman.Open(ctx, podman.Options{StateDir: dir})
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close() //nolint:errcheck // only asked
+	_, resolver, err := newResolver(engine, mode)
+	if err != nil {
+		return nil, err
+	}
+	return resolver.List(ctx)
+}
+
+// Recipes returns the names of what can be built from packages.
+func Recipes() []string {
+	list, err := packages.Recipes(images.FS)
+	if err != nil {
+		return nil
+	}
+	names := make([]string, len(list))
+	for i, r := range list {
+		names[i] = r.Name
+	}
+	return names
+}
+
+// BuildImages builds the named components from packages, or all of them. It
+// needs no engine.
+func BuildImages(ctx context.Context, names []string, sink event.Sink) error {
+	builder, err := packages.New(packages.Options{Recipes: images.FS})
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		names = Recipes()
+	}
+	slices.Sort(names)
+	var list []steps.Step
+	for _, name := range slices.Compact(names) {
+		list = append(list, steps.Step{ID: name, Title: "image " + name, Apply: func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+			if a, there, err := builder.Cached(name); err != nil || there {
+				return steps.Result{Done: true, Note: a.Version}, err
+			}
+			a, err := builder.Build(ctx, name, rep)
+			return steps.Result{Note: a.Version}, err
+		}})
+	}
+	began := time.Now()
+	log := event.NewLog(newRun(), nil, sink)
+	log.Emit(event.PlanReady{Stack: "platform images", Command: "images build", Steps: steps.Plan(list)})
+	runErr := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
+	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
+	return errors.Join(runErr, log.Close())
+}
+
+// recipes lets the resolver build from packages, of which it knows nothing.
+type recipes struct{ builder *packages.Builder }
+
+var _ image.Builder = recipes{}
+
+// Names lists the components that are images; there are others, such as
+// Terraform providers.
+func (r recipes) Names() ([]string, error) {
+	list, err := r.builder.Recipes()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, recipe := range list {
+		if recipe.Kind == packages.KindImage {
+			names = append(names, recipe.Name)
+		}
+	}
+	return names, nil
+}
+
+func (r recipes) Plan(name string) (image.Artifact, error) {
+	a, err := r.builder.Plan(name)
+	return image.Artifact{Name: a.Name, Version: a.Version, Ref: a.Ref}, err
+}
+
+func (r recipes) Build(ctx context.Context, name string, rep event.Reporter) (image.Artifact, error) {
+	a, err := r.builder.Build(ctx, name, rep)
+	return image.Artifact{Name: a.Name, Version: a.Version, Ref: a.Ref}, err
+}
+
+func (r recipes) WriteArchive(ctx context.Context, a image.Artifact, w io.Writer) error {
+	built, there, err := r.builder.Cached(a.Name)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return fmt.Errorf("image %s is not in the cache", a.Name)
+	}
+	return r.builder.WriteArchive(ctx, built, w)
+}

@@ -1,0 +1,343 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sandbox-stack/sandbox/internal/aws"
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/image"
+	"github.com/sandbox-stack/sandbox/internal/observe"
+	"github.com/sandbox-stack/sandbox/internal/plan"
+	"github.com/sandbox-stack/sandbox/internal/release"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/stack"
+	"github.com/sandbox-stack/sandbox/internal/steps"
+)
+
+// part returns what makes an item of the plan real.
+func (s *Session) part(it plan.Item) plan.Part {
+	switch it.Kind {
+	case plan.Network:
+		return s.ensureNetwork
+	case plan.Platform:
+		return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+			return s.ensurePlatform(ctx, it.Name, rep)
+		}
+	case plan.Cluster:
+		return s.ensureCluster
+	case plan.ClusterReady:
+		return s.ensureClusterReady
+	case plan.Emulator:
+		return s.ensureEmulator
+	case plan.Binding:
+		return s.ensureBinding
+	case plan.BuildImage:
+		return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+			return s.buildImage(ctx, it.Name, rep)
+		}
+	case plan.Load:
+		return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+			return s.loadImage(ctx, it.Name, rep)
+		}
+	case plan.Toolchain:
+		return s.ensureToolchain
+	case plan.Module:
+		return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+			return s.applyModule(ctx, it.Name, rep)
+		}
+	case plan.Release:
+		return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+			return s.installRelease(ctx, it.Name, rep)
+		}
+	case plan.Prometheus:
+		return s.ensurePrometheus
+	case plan.Alertmanager:
+		return s.ensureAlertmanager
+	case plan.Grafana:
+		return s.ensureGrafana
+	case plan.Discovery:
+		return s.ensureDiscovery
+	case plan.Healthy:
+		return s.ensureHealthy
+	}
+	return func(context.Context, event.Reporter) (steps.Result, error) {
+		return steps.Result{}, fmt.Errorf("no part for plan item %s", it.ID)
+	}
+}
+
+func (s *Session) ensureNetwork(ctx context.Context, _ event.Reporter) (steps.Result, error) {
+	nets, err := s.engine.Networks(ctx, map[string]string{runtime.LabelName: s.name})
+	if err != nil {
+		return steps.Result{}, fmt.Errorf("list networks: %w", err)
+	}
+	for _, n := range nets {
+		if n.Name == s.network() {
+			return steps.Result{Done: true, Note: strings.Join(n.Subnets, " ")}, nil
+		}
+	}
+	n, err := s.engine.CreateNetwork(ctx, s.network(), s.labels("network"))
+	if err != nil {
+		return steps.Result{}, fmt.Errorf("create network %s: %w", s.network(), err)
+	}
+	return steps.Result{Note: strings.Join(n.Subnets, " ")}, nil
+}
+
+// ensurePlatform brings a platform image into the engine's store. One that can
+// come from nowhere leaves its component off, unless that was forbidden or the
+// stack is nothing without it.
+func (s *Session) ensurePlatform(ctx context.Context, name string, rep event.Reporter) (steps.Result, error) {
+	got, err := s.resolver.Ensure(ctx, name, rep)
+	var unavailable *image.Unavailable
+	if errors.As(err, &unavailable) {
+		if name == plan.GrafanaImage && !s.opt.Strict {
+			return steps.Result{}, errors.Join(s.setRef(offFact+name, unavailable.Reason), &steps.Off{Reason: unavailable.Reason, Cause: err})
+		}
+		return steps.Result{}, fault.Wrap(fault.Unavailable, err, "sandbox images list", "no image for %s", name)
+	}
+	if err != nil {
+		return steps.Result{}, err
+	}
+	if err := s.setRef(name, got.Ref); err != nil {
+		return steps.Result{}, err
+	}
+	return steps.Result{Done: got.Source == image.SourceStore, Note: got.Version + " from " + string(got.Source)}, nil
+}
+
+// offFact leads the reason for which a component is off.
+const offFact = "off/"
+
+// ensureCluster brings the cluster up to an answering API server. What else
+// runs in it is waited for in ensureClusterReady, beside everything that needs
+// the API only.
+func (s *Session) ensureCluster(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+	c, err := s.cluster()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	changed, err := c.Ensure(ctx, rep)
+	if err != nil {
+		return steps.Result{}, err
+	}
+	installed, err := c.InstallAddons(ctx, rep)
+	return steps.Result{Done: !changed && !installed, Note: c.Name()}, err
+}
+
+func (s *Session) ensureClusterReady(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+	c, err := s.cluster()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	began := time.Now()
+	if err := c.WaitReady(ctx, rep); err != nil {
+		return steps.Result{}, err
+	}
+	// A cluster that was ready answers at once; one that was waited for has
+	// changed meanwhile.
+	return steps.Result{Done: time.Since(began) < time.Second}, nil
+}
+
+func (s *Session) ensureEmulator(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+	e, err := s.emulator()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	changed, err := e.Ensure(ctx, rep)
+	if err != nil {
+		return steps.Result{}, err
+	}
+	url, err := e.Endpoint(ctx)
+	return steps.Result{Done: !changed, Note: url}, err
+}
+
+func (s *Session) ensureBinding(ctx context.Context, _ event.Reporter) (steps.Result, error) {
+	e, err := s.emulator()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	c, err := s.cluster()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	client, err := c.Client()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	var namespaces []string
+	for _, r := range s.stack.Spec.Releases {
+		namespaces = append(namespaces, r.Namespace)
+	}
+	binding, err := e.Binding(ctx, namespaces)
+	if err != nil {
+		return steps.Result{}, err
+	}
+	changed, err := aws.Bind(ctx, client, binding)
+	return steps.Result{Done: !changed, Note: "http://" + aws.ServiceHost + fmt.Sprintf(":%d", aws.ServicePort)}, err
+}
+
+func (s *Session) buildImage(ctx context.Context, name string, rep event.Reporter) (steps.Result, error) {
+	spec := find(s.stack.Spec.Images, func(i stack.Image) bool { return i.Name == name })
+	build := image.AppBuild{
+		Stack: s.name, Name: name, Context: s.stack.Path(spec.Context), Dockerfile: spec.Dockerfile,
+		Target: spec.Target, Args: spec.Args, Labels: s.labels("image/" + name),
+	}
+	if spec.Base != nil {
+		build.BaseArg, build.BaseRef = spec.Base.Arg, s.ref(spec.Base.Image)
+	}
+	built, err := image.Build(ctx, s.engine, build, rep)
+	if err != nil {
+		return steps.Result{}, err
+	}
+	s.mu.Lock()
+	s.apps[name] = built.Ref
+	s.mu.Unlock()
+	if err := s.setRef("image/"+name, built.Ref); err != nil {
+		return steps.Result{}, err
+	}
+	return steps.Result{Done: !built.Changed, Note: built.Ref}, nil
+}
+
+func (s *Session) loadImage(ctx context.Context, name string, rep event.Reporter) (steps.Result, error) {
+	c, err := s.cluster()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	loaded, err := c.Load(ctx, s.ref("image/"+name), rep)
+	return steps.Result{Done: !loaded}, err
+}
+
+func (s *Session) applyModule(ctx context.Context, name string, rep event.Reporter) (steps.Result, error) {
+	m, err := s.module(ctx, find(s.stack.Spec.Terraform, func(t stack.Terraform) bool { return t.Name == name }))
+	if err != nil {
+		return steps.Result{}, err
+	}
+	st, err := m.Check(ctx)
+	if err != nil {
+		return steps.Result{}, err
+	}
+	if st.Unchanged {
+		return steps.Result{Done: true}, nil
+	}
+	rep.Log("sandbox", st.Reason)
+	res, err := m.Apply(ctx, rep)
+	return steps.Result{Done: res.Unchanged, Note: res.String()}, err
+}
+
+func (s *Session) installRelease(ctx context.Context, name string, rep event.Reporter) (steps.Result, error) {
+	r := find(s.stack.Spec.Releases, func(r stack.Release) bool { return r.Name == name })
+	spec, err := s.releaseSpec(ctx, r)
+	if err != nil {
+		return steps.Result{}, err
+	}
+	rel := s.releases.Release(spec)
+	if done, note, err := rel.Check(ctx); err != nil || done {
+		return steps.Result{Done: done, Note: note}, err
+	}
+	note, err := rel.Apply(ctx, rep)
+	return steps.Result{Note: note}, err
+}
+
+// releaseSpec joins the release's values with what other parts provide.
+func (s *Session) releaseSpec(ctx context.Context, r stack.Release) (release.Spec, error) {
+	values, err := s.stack.ReleaseValues(r, stack.Sources{
+		Output: func(module, output string) (any, error) { return s.output(ctx, module, output) },
+		Image:  func(name string) (stack.ImageRef, error) { return imageRef(s.ref("image/" + name)), nil },
+	})
+	return release.Spec{
+		Name: r.Name, Namespace: r.Namespace, Chart: s.stack.Path(r.Chart), Values: values, Timeout: time.Duration(r.Timeout),
+	}, err
+}
+
+// imageRef splits a reference with a tag, such as Build gives.
+func imageRef(ref string) stack.ImageRef {
+	i := strings.LastIndex(ref, ":")
+	return stack.ImageRef{Repository: ref[:i], Tag: ref[i+1:]}
+}
+
+// output is an output of an applied Terraform module.
+func (s *Session) output(ctx context.Context, module, output string) (any, error) {
+	m, err := s.module(ctx, find(s.stack.Spec.Terraform, func(t stack.Terraform) bool { return t.Name == module }))
+	if err != nil {
+		return nil, err
+	}
+	outputs, err := m.Outputs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, ok := outputs[output]
+	if !ok {
+		return nil, fmt.Errorf("module %s has no output %q", module, output)
+	}
+	return out.Value, nil
+}
+
+// find returns the element that match accepts. The stack is valid, so there is
+// one: references were checked when it was read.
+func find[T any](list []T, match func(T) bool) T {
+	return list[slices.IndexFunc(list, match)]
+}
+
+func (s *Session) ensurePrometheus(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+	p, err := s.prometheus()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	return served(ctx, p, rep)
+}
+
+func (s *Session) ensureAlertmanager(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+	a, err := s.alertmanager()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	return served(ctx, a, rep)
+}
+
+func (s *Session) ensureGrafana(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+	if s.ref(plan.GrafanaImage) == "" {
+		return steps.Result{}, &steps.Off{Reason: s.ref(offFact + plan.GrafanaImage)}
+	}
+	g, err := s.grafana()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	return served(ctx, g, rep)
+}
+
+// service is what the containers of the observability stack have in common.
+type service interface {
+	Ensure(ctx context.Context, rep event.Reporter) (bool, error)
+	URL(ctx context.Context) (string, error)
+}
+
+func served(ctx context.Context, svc service, rep event.Reporter) (steps.Result, error) {
+	changed, err := svc.Ensure(ctx, rep)
+	if err != nil {
+		return steps.Result{}, err
+	}
+	url, err := svc.URL(ctx)
+	return steps.Result{Done: !changed, Note: url}, err
+}
+
+// ensureDiscovery lets Prometheus see into the cluster.
+func (s *Session) ensureDiscovery(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+	c, err := s.cluster()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	access, err := c.PrometheusAccess(ctx)
+	if err != nil {
+		return steps.Result{}, err
+	}
+	p, err := s.prometheus()
+	if err != nil {
+		return steps.Result{}, err
+	}
+	changed, err := p.SetCluster(ctx, observe.Access{Server: access.Server, CA: access.CA, Token: access.Token}, rep)
+	return steps.Result{Done: !changed}, err
+}

@@ -1,0 +1,419 @@
+// Package session opens one sandbox: its state directory and lock, the engine,
+// and the adapters, configured from the stack. It joins what the adapters do
+// into the parts of a plan and into sources of health. It is the one package
+// that knows all adapters.
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sandbox-stack/sandbox/images"
+	"github.com/sandbox-stack/sandbox/internal/aws"
+	"github.com/sandbox-stack/sandbox/internal/cluster"
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/image"
+	"github.com/sandbox-stack/sandbox/internal/observe"
+	"github.com/sandbox-stack/sandbox/internal/packages"
+	"github.com/sandbox-stack/sandbox/internal/plan"
+	"github.com/sandbox-stack/sandbox/internal/release"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/stack"
+	"github.com/sandbox-stack/sandbox/internal/state"
+	"github.com/sandbox-stack/sandbox/internal/terraform"
+)
+
+// Options say how a sandbox is to be brought up. They are recorded with it,
+// so that a later up without them keeps them.
+type Options struct {
+	// AutoPorts takes free ports instead of the stack's.
+	AutoPorts bool
+	// Images is where platform images come from: auto, packages, registry.
+	Images string
+	// Strict makes a component that cannot be had an error.
+	Strict bool
+}
+
+// Wanted is a stack that was read and found valid, and the name of the sandbox
+// it is for.
+type Wanted struct {
+	Name  string
+	Stack *stack.Stack
+}
+
+// Session is one sandbox, opened.
+type Session struct {
+	name   string
+	stack  *stack.Stack
+	opt    Options
+	run    string
+	dir    *state.Dir
+	lock   *state.Lock // nil where the session only looks
+	engine runtime.Runtime
+	info   runtime.Info
+	ports  map[string]int
+
+	builder  *packages.Builder
+	resolver *image.Resolver
+	releases *release.Manager
+
+	mu   sync.Mutex
+	refs map[string]string // platform image → reference in the engine's store
+	apps map[string]string // the stack's image → reference
+}
+
+// Load reads the stack that arg means: one that comes with sandbox, a folder
+// or a file. name, where it is not empty, replaces the stack's own.
+func Load(arg, name string) (Wanted, error) {
+	cache, err := packages.DefaultCacheDir()
+	if err != nil {
+		return Wanted{}, err
+	}
+	path, err := stack.Find(arg, filepath.Join(cache, "stacks"))
+	if err != nil {
+		return Wanted{}, err
+	}
+	st, err := stack.Load(path)
+	if err != nil {
+		return Wanted{}, err
+	}
+	if name == "" {
+		name = st.Metadata.Name
+	}
+	if err := stack.CheckName(name); err != nil {
+		return Wanted{}, err
+	}
+	return Wanted{Name: name, Stack: st}, nil
+}
+
+// Start opens a sandbox to bring it up: it takes the lock, opens the engine,
+// chooses the ports and records what is wanted. Close ends it.
+func Start(ctx context.Context, w Wanted, opt Options) (*Session, error) {
+	dir, err := state.Open(w.Name)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := dir.Lock("sandbox up")
+	if err != nil {
+		return nil, err
+	}
+	s := newSession(w.Name, w.Stack, opt, dir)
+	s.run, s.lock = newRun(), lock
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close(), s.forgetIfNew())
+	}
+	if err := s.choosePorts(ctx); err != nil {
+		return nil, errors.Join(err, s.Close(), s.forgetIfNew())
+	}
+	if err := s.record(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// forgetIfNew removes the state folder of a sandbox that was never recorded,
+// so that a failed start leaves nothing.
+func (s *Session) forgetIfNew() error {
+	if _, err := s.dir.Record(); !errors.Is(err, state.ErrNoRecord) {
+		return nil
+	}
+	return s.dir.Remove()
+}
+
+// Open opens a sandbox that was brought up, to look at it.
+func Open(ctx context.Context, name string) (*Session, error) {
+	s, err := recorded(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// recorded returns the session of a recorded sandbox, without its engine.
+func recorded(name string) (*Session, error) {
+	names, err := state.List()
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(names, name) {
+		return nil, noSandbox(name, names)
+	}
+	dir, err := state.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := dir.Record()
+	if errors.Is(err, state.ErrNoRecord) {
+		return nil, noSandbox(name, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	st, err := readStack(dir, rec)
+	if err != nil {
+		return nil, err
+	}
+	s := newSession(name, st, Options{Images: rec.Facts["images"], Strict: rec.Facts["strict"] == "true"}, dir)
+	s.run, s.ports = rec.Run, rec.Ports
+	for key, value := range rec.Facts {
+		if ref, ok := strings.CutPrefix(key, refFact); ok {
+			s.refs[ref] = value
+		}
+	}
+	return s, nil
+}
+
+// refFact leads the facts that hold image references and paths.
+const refFact = "ref/"
+
+func newSession(name string, st *stack.Stack, opt Options, dir *state.Dir) *Session {
+	return &Session{name: name, stack: st, opt: opt, dir: dir, refs: map[string]string{}, apps: map[string]string{}}
+}
+
+// open connects the engine and prepares what images come from.
+func (s *Session) open(ctx context.Context) error {
+	engineDir, err := s.dir.Folder("engine")
+	if err != nil {
+		return err
+	}
+	if s.engine, err = podman.Open(ctx, podman.Options{StateDir: engineDir}); err != nil {
+		return err
+	}
+	if s.info, err = s.engine.Info(ctx); err != nil {
+		return fmt.Errorf("describe the container engine: %w", err)
+	}
+	if s.builder, s.resolver, err = newResolver(s.engine, s.opt.Images); err != nil {
+		return err
+	}
+	s.releases = release.New(release.Config{Kubeconfig: s.dir.Kubeconfig(), Sandbox: s.name, Run: s.run})
+	return nil
+}
+
+// newResolver returns what builds platform images and what finds them.
+func newResolver(engine runtime.Runtime, mode string) (*packages.Builder, *image.Resolver, error) {
+	builder, err := packages.New(packages.Options{Recipes: images.FS})
+	if err != nil {
+		return nil, nil, err
+	}
+	resolver, err := image.NewResolver(engine, image.Mode(mode), recipes{builder})
+	if err != nil {
+		return nil, nil, err
+	}
+	return builder, resolver, nil
+}
+
+// Close ends the session: the engine's connection and the lock. What was
+// brought up stays.
+func (s *Session) Close() error {
+	var errs []error
+	if s.engine != nil {
+		errs = append(errs, s.engine.Close())
+		s.engine = nil
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Unlock())
+		s.lock = nil
+	}
+	return errors.Join(errs...)
+}
+
+// Name is the sandbox's name.
+func (s *Session) Name() string { return s.name }
+
+func newRun() string {
+	b := make([]byte, 4)
+	_, _ = rand.Read(b) // never fails: see crypto/rand
+	return time.Now().UTC().Format("20060102-150405-") + hex.EncodeToString(b)
+}
+
+// stackFile keeps the stack as it was brought up: what a sandbox consists of
+// does not change because somebody edits the stack file.
+const stackFile = "stack.json"
+
+func (s *Session) record() error {
+	data, err := json.MarshalIndent(s.stack, "", "  ")
+	if err != nil {
+		return fmt.Errorf("record the stack: %w", err)
+	}
+	if err := state.WriteFile(filepath.Join(s.dir.Path(), stackFile), data); err != nil {
+		return err
+	}
+	return s.dir.Update(func(rec *state.Record) error {
+		rec.Run = s.run
+		rec.Engine = s.info.Engine + " " + s.info.Version
+		rec.Stack, rec.StackFile, rec.StackDir = s.stack.Metadata.Name, s.stack.File, s.stack.Dir
+		rec.Network = s.network()
+		rec.Ports = s.ports
+		rec.SetFact("images", s.opt.Images)
+		if s.opt.AutoPorts {
+			rec.SetFact("ports", "auto")
+		}
+		rec.SetFact("strict", fmt.Sprint(s.opt.Strict))
+		return nil
+	})
+}
+
+func readStack(dir *state.Dir, rec state.Record) (*stack.Stack, error) {
+	data, err := os.ReadFile(filepath.Join(dir.Path(), stackFile))
+	if err != nil {
+		return nil, fault.Wrap(fault.Failed, err, "sandbox up", "the record of sandbox %s is incomplete", dir.Name())
+	}
+	st := &stack.Stack{}
+	if err := json.Unmarshal(data, st); err != nil {
+		return nil, fault.Wrap(fault.Failed, err, "sandbox up", "the record of sandbox %s is damaged", dir.Name())
+	}
+	st.Dir, st.File = rec.StackDir, rec.StackFile
+	return st, nil
+}
+
+// The adapters, configured. They hold no state of their own that matters, so
+// they are made where they are used.
+
+func (s *Session) network() string { return "sandbox-" + s.name }
+
+func (s *Session) labels(component string) map[string]string {
+	return map[string]string{
+		runtime.LabelName: s.name, runtime.LabelComponent: component, runtime.LabelRun: s.run,
+	}
+}
+
+func (s *Session) cluster() (*cluster.Cluster, error) {
+	return cluster.New(s.engine, cluster.Config{
+		Name: s.name, Nodes: s.stack.Spec.Cluster.Nodes, NodeImage: s.ref(plan.NodeImage),
+		Kubeconfig: s.dir.Kubeconfig(), Network: s.network(),
+	})
+}
+
+func (s *Session) emulator() (*aws.Emulator, error) {
+	spec := s.stack.Spec.AWS
+	return aws.New(s.engine, aws.Config{
+		Name: s.name, Image: s.ref(plan.LocalStackImage), Network: s.network(), Port: s.ports["aws"],
+		Services: spec.Services, Region: spec.Region, Labels: map[string]string{runtime.LabelRun: s.run},
+	})
+}
+
+// module returns the adapter of a Terraform module. Without an emulator that
+// runs, its generation is empty and everything in it counts as lost.
+func (s *Session) module(ctx context.Context, t stack.Terraform) (*terraform.Module, error) {
+	ws, err := s.dir.Workspace(t.Name)
+	if err != nil {
+		return nil, err
+	}
+	cfg := terraform.Config{
+		Name: t.Name, SourceDir: s.stack.Path(t.Dir), Root: s.stack.Dir, Workspace: ws,
+		CacheDir: s.cache(), Tool: t.Tool, Region: s.stack.Spec.AWS.Region, Vars: t.Vars,
+		Endpoint: fmt.Sprintf("http://127.0.0.1:%d", s.ports["aws"]),
+	}
+	if mirror := s.ref(refProviders); mirror != direct {
+		cfg.PluginMirror = mirror
+	}
+	if tool := s.ref(refTool); tool != "" && (t.Tool == "" || t.Tool == "auto") {
+		cfg.Tool = tool
+	}
+	if s.stack.Spec.AWS.On() {
+		e, err := s.emulator()
+		if err != nil {
+			return nil, err
+		}
+		if gen, err := e.Generation(ctx); err == nil {
+			cfg.Generation = gen
+		}
+	}
+	return terraform.New(cfg)
+}
+
+func (s *Session) observed(component string) (observe.Common, string, error) {
+	dir, err := s.dir.Folder("observe")
+	if err != nil {
+		return observe.Common{}, "", err
+	}
+	return observe.Common{Sandbox: s.name, Run: s.run, Network: s.network()}, filepath.Join(dir, component), nil
+}
+
+func (s *Session) prometheus() (*observe.Prometheus, error) {
+	common, dir, err := s.observed("prometheus")
+	if err != nil {
+		return nil, err
+	}
+	cfg := observe.PrometheusConfig{
+		Common: common, Image: s.ref(plan.PrometheusImage), Port: s.ports["prometheus"], Dir: dir, Alertmanager: true,
+	}
+	for _, r := range s.stack.Spec.Observability.Rules {
+		cfg.Rules = append(cfg.Rules, s.stack.Path(r))
+	}
+	return observe.NewPrometheus(s.engine, cfg), nil
+}
+
+func (s *Session) alertmanager() (*observe.Alertmanager, error) {
+	common, dir, err := s.observed("alertmanager")
+	if err != nil {
+		return nil, err
+	}
+	return observe.NewAlertmanager(s.engine, observe.AlertmanagerConfig{
+		Common: common, Image: s.ref(plan.AlertmanagerImage), Port: s.ports["alertmanager"], Dir: dir,
+	}), nil
+}
+
+func (s *Session) grafana() (*observe.Grafana, error) {
+	common, dir, err := s.observed("grafana")
+	if err != nil {
+		return nil, err
+	}
+	cfg := observe.GrafanaConfig{
+		Common: common, Image: s.ref(plan.GrafanaImage), Port: s.ports["grafana"], Dir: dir,
+	}
+	for _, d := range s.stack.Spec.Observability.Dashboards {
+		cfg.Dashboards = append(cfg.Dashboards, s.stack.Path(d))
+	}
+	return observe.NewGrafana(s.engine, cfg), nil
+}
+
+// The keys under which the session keeps paths beside image references.
+const (
+	refProviders = "terraform-providers"
+	refTool      = "terraform-tool"
+)
+
+func (s *Session) ref(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refs[name]
+}
+
+// setRef notes where a platform image or artifact is, for the parts that use
+// it and for sessions that only look.
+func (s *Session) setRef(name, ref string) error {
+	s.mu.Lock()
+	same := s.refs[name] == ref
+	s.refs[name] = ref
+	s.mu.Unlock()
+	if same {
+		return nil
+	}
+	return s.dir.Update(func(rec *state.Record) error {
+		rec.SetFact(refFact+name, ref)
+		return nil
+	})
+}
+
+func (s *Session) cache() string {
+	dir, err := packages.DefaultCacheDir()
+	if err != nil { // Load and newResolver have asked already
+		panic(err)
+	}
+	return dir
+}

@@ -1,0 +1,46 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/plan"
+	"github.com/sandbox-stack/sandbox/internal/state"
+	"github.com/sandbox-stack/sandbox/internal/steps"
+)
+
+// Up makes the stack real and says so to the sink; every event is recorded in
+// the state directory as well. It may be called again after whatever end.
+func (s *Session) Up(ctx context.Context, sink event.Sink) error {
+	file, err := event.OpenFile(s.dir.Events())
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	log := event.NewLog(s.run, nil, file, sink, event.SinkFunc(s.recordStep))
+	list := plan.Steps(plan.Build(s.stack), s.part)
+	log.Emit(event.PlanReady{
+		Stack: s.name, Command: "up", Engine: s.info.Engine + " " + s.info.Version, Steps: steps.Plan(list),
+	})
+	runErr := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
+	for _, h := range s.health(context.WithoutCancel(ctx)) {
+		log.Emit(event.HealthChanged{Health: h})
+	}
+	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
+	return errors.Join(runErr, log.Close(), file.Close())
+}
+
+// recordStep notes in the record how each step ended.
+func (s *Session) recordStep(e event.Envelope) error {
+	if e.StepFinished == nil {
+		return nil
+	}
+	return s.dir.Update(func(rec *state.Record) error {
+		rec.SetStep(e.StepFinished.ID, state.StepRecord{
+			Outcome: string(e.StepFinished.Outcome), Note: e.StepFinished.Note, At: e.Time,
+		})
+		return nil
+	})
+}
