@@ -232,7 +232,7 @@ func (b *Builder) build(ctx context.Context, r *Recipe, a Artifact, dir string, 
 	defer j.board.close()
 
 	systems := make([]system, len(r.contents()))
-	if err := b.buildParts(ctx, j, systems, reporter); err != nil {
+	if err := b.buildParts(ctx, j, systems); err != nil {
 		return err
 	}
 	if r.Kind != KindImage {
@@ -256,7 +256,7 @@ func (b *Builder) build(ctx context.Context, r *Recipe, a Artifact, dir string, 
 
 // buildParts builds everything that is compiled or bootstrapped, at the same
 // time as far as it is independent.
-func (b *Builder) buildParts(ctx context.Context, j *job, systems []system, reporter event.Reporter) error {
+func (b *Builder) buildParts(ctx context.Context, j *job, systems []system) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, g := range j.recipe.Go {
 		group.Go(func() error {
@@ -289,21 +289,23 @@ func (b *Builder) buildParts(ctx context.Context, j *job, systems []system, repo
 	}
 	for _, name := range j.recipe.embeds() {
 		group.Go(func() error {
-			_, err := b.Build(ctx, name, nested{reporter})
+			t := j.board.begin("build " + name)
+			defer t.end()
+			_, err := b.Build(ctx, name, nested{t})
 			return err
 		})
 	}
 	return group.Wait()
 }
 
-// nested passes on the log of an embedded recipe's build; the outer build's
-// progress stays in front.
-type nested struct{ event.Reporter }
+// nested shows the build of an embedded recipe as one task of the outer one.
+type nested struct{ task *task }
 
-func (nested) Progress(event.Progress) {}
+func (n nested) Progress(p event.Progress) { n.task.set("%s", p.Text) }
+func (n nested) Log(source, line string)   { n.task.log(source, line) }
 
 func (r *Recipe) countParts() int {
-	n := len(r.Go) + len(r.C) + 1
+	n := len(r.Go) + len(r.C) + len(r.embeds()) + 1
 	for _, c := range r.contents() {
 		if c.Debian != nil {
 			n++
@@ -327,7 +329,7 @@ func (b *Builder) part(ctx context.Context, j *job, kind, key, title string, fil
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", title, err)
 	}
-	return dir, nil
+	return dir, markUsed(dir)
 }
 
 func writeArtifact(dir string, a Artifact) error {

@@ -315,6 +315,8 @@ disabled_plugins = [
   "io.containerd.tracing.processor.v1.otlp",
   "io.containerd.snapshotter.v1.overlayfs", "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.blockfile",
 ]
+[debug]
+  level = "warn"
 [grpc]
   address = %q
 [ttrpc]
