@@ -86,7 +86,6 @@ type Info struct {
 	Version       string
 	Rootless      bool
 	CgroupVersion int
-	OCIRuntime    string
 	Socket        string
 }
 

@@ -111,7 +111,7 @@ func (r *Runtime) Info(ctx context.Context) (runtime.Info, error) {
 	if version == 0 {
 		version = 2
 	}
-	return runtime.Info{Engine: "fake", Version: "1.0.0", CgroupVersion: version, OCIRuntime: "fake", Socket: "/fake.sock"}, nil
+	return runtime.Info{Engine: "fake", Version: "1.0.0", CgroupVersion: version, Socket: "/fake.sock"}, nil
 }
 
 // Close stops the programs of all containers and waits for them.

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 
 	"go.podman.io/podman/v6/pkg/bindings"
 
@@ -145,32 +146,28 @@ func (r *Runtime) Close() error {
 	return errors.Join(errs...)
 }
 
-// Info describes the engine.
+// Info describes the engine. It does not ask for Podman's own description,
+// whose making takes half a second: it has the package manager look up the
+// versions of all parts.
 func (r *Runtime) Info(ctx context.Context) (runtime.Info, error) {
-	var info struct {
-		Host struct {
-			CgroupVersion string `json:"cgroupVersion"`
-			OCIRuntime    struct {
-				Name string `json:"name"`
-			} `json:"ociRuntime"`
-			Security struct {
-				Rootless bool `json:"rootless"`
-			} `json:"security"`
-		} `json:"host"`
-	}
-	if err := r.get(ctx, "/info", nil, &info); err != nil {
+	if err := r.get(ctx, "/_ping", nil, nil); err != nil {
 		return runtime.Info{}, fmt.Errorf("describe the engine: %w", err)
 	}
-	cgroups := 2
-	if info.Host.CgroupVersion == "v1" {
-		cgroups = 1
+	// The socket belongs to the user whose containers these are.
+	socket, err := os.Stat(r.socket)
+	if err != nil {
+		return runtime.Info{}, fmt.Errorf("describe the engine: %w", err)
 	}
-	return runtime.Info{
+	owner, known := socket.Sys().(*syscall.Stat_t)
+	info := runtime.Info{
 		Engine:        "podman",
 		Version:       r.version,
-		Rootless:      info.Host.Security.Rootless,
-		CgroupVersion: cgroups,
-		OCIRuntime:    info.Host.OCIRuntime.Name,
+		Rootless:      known && owner.Uid != 0,
+		CgroupVersion: 2,
 		Socket:        r.socket,
-	}, nil
+	}
+	if thisMachine().cgroupV1 {
+		info.CgroupVersion = 1
+	}
+	return info, nil
 }
