@@ -195,7 +195,7 @@ func (k *binder) endpoints(ctx context.Context, addr netip.Addr, port int) {
 		WithEndpoints(applydiscovery.Endpoint().WithAddresses(addr.String()).
 			WithConditions(applydiscovery.EndpointConditions().WithReady(true))).
 		WithPorts(applydiscovery.EndpointPort().WithName("http").WithProtocol(corev1.ProtocolTCP).
-			WithPort(int32(port))) //nolint:gosec // a port fits
+			WithPort(int32(port)))
 	apply(k, "EndpointSlice/"+ObjectName,
 		func() (*discoveryv1.EndpointSlice, error) { return slices.Get(ctx, ObjectName, metav1.GetOptions{}) },
 		func() (*discoveryv1.EndpointSlice, error) { return slices.Apply(ctx, want, options()) })

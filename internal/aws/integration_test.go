@@ -203,7 +203,11 @@ func createQueue(t *testing.T, e *aws.Emulator) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() {
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	var body strings.Builder
 	if err := resp.Write(&body); err != nil {
 		t.Fatal(err)

@@ -107,7 +107,7 @@ func (c *Cluster) Kubeconfig() string { return c.cfg.Kubeconfig }
 // also its host name on the sandbox's network.
 func (c *Cluster) ControlPlane() string { return c.Name() + "-control-plane" }
 
-// Down is the error of an operation that needs a running cluster.
+// down is the error of an operation that needs a running cluster.
 func (c *Cluster) down(what string) error {
 	return fault.New(fault.Unavailable, what, fmt.Sprintf("cluster %q does not run", c.Name()), "sandbox up")
 }

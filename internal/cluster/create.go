@@ -136,7 +136,7 @@ func (c *Cluster) prepare(ctx context.Context, engine string, rep event.Reporter
 	if err := c.checkNetwork(ctx); err != nil {
 		return err
 	}
-	if err := os.Mkdir(kindMounts, 0o755); err == nil { //nolint:gosec // as distributions create it
+	if err := os.Mkdir(kindMounts, 0o755); err == nil {
 		rep.Log("sandbox", "created the empty folder "+kindMounts+", which kind's nodes mount")
 	} else if !errors.Is(err, fs.ErrExist) {
 		if _, statErr := os.Stat(kindMounts); statErr != nil {

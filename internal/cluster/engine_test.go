@@ -59,7 +59,7 @@ func (e *engine) Containers(_ context.Context, labels map[string]string) ([]runt
 	defer e.mu.Unlock()
 	var out []runtime.Container
 	for _, n := range e.nodes {
-		if n.Labels[LabelKind] == labels[LabelKind] {
+		if want := labels[LabelKind]; want == "" || n.Labels[LabelKind] == want {
 			out = append(out, n)
 		}
 	}
@@ -116,7 +116,7 @@ func (e *engine) SaveImage(_ context.Context, _ string, w io.Writer) error { ret
 func node(name string) runtime.Container {
 	return runtime.Container{
 		ID: "id-" + name, Name: "sandbox-web-" + name, State: "running", ImageID: "sha256:node", Image: "node:1",
-		Labels: map[string]string{LabelKind: "sandbox-web"},
+		Labels: map[string]string{LabelKind: "sandbox-web"}, IPs: map[string]string{"sandbox-web": "10.89.0.2"},
 	}
 }
 
@@ -129,7 +129,7 @@ func newEngine(nodes ...runtime.Container) *engine {
 func newCluster(t *testing.T, e *engine, nodes int) *Cluster {
 	t.Helper()
 	bin := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bin, "podman"), []byte("#!/bin/sh\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(bin, "podman"), []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin)

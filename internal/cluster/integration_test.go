@@ -279,7 +279,7 @@ func testImage(t *testing.T, rt runtime.Runtime) string {
 		"busybox":    busybox,
 		"Dockerfile": []byte("FROM scratch\nCOPY busybox /bin/busybox\nENTRYPOINT [\"/bin/busybox\", \"sleep\", \"600\"]\n"),
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o755); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

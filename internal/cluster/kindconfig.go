@@ -65,7 +65,7 @@ func kindConfig(cfg Config, info runtime.Info, patchDir string) *v1alpha4.Cluste
 		TypeMeta: v1alpha4.TypeMeta{APIVersion: "kind.x-k8s.io/v1alpha4", Kind: "Cluster"},
 		Networking: v1alpha4.Networking{
 			APIServerAddress: "127.0.0.1",
-			APIServerPort:    int32(cfg.APIServerPort), //nolint:gosec // a port fits
+			APIServerPort:    int32(cfg.APIServerPort),
 			IPFamily:         v1alpha4.IPv4Family,
 		},
 		Nodes: []v1alpha4.Node{{

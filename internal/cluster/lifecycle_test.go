@@ -257,3 +257,33 @@ func TestHealthWithoutKubernetes(t *testing.T) {
 		})
 	}
 }
+
+// A cluster of the same name that the user made with kind must be left alone.
+func TestForeignClusterIsNeverTouched(t *testing.T) {
+	foreign := node("control-plane")
+	foreign.IPs = map[string]string{"kind": "10.89.1.2"}
+	e := newEngine(foreign)
+	c := newCluster(t, e, 1)
+	if _, err := c.Ensure(t.Context(), event.Discard); fault.CodeOf(err) != fault.Conflict {
+		t.Errorf("ensure: %v", err)
+	}
+	if err := c.Delete(t.Context(), event.Discard); err == nil {
+		t.Error("delete said nothing")
+	}
+	if len(e.calls) != 0 || len(e.nodes) != 1 {
+		t.Errorf("touched it: %v", e.calls)
+	}
+}
+
+func TestSandboxes(t *testing.T) {
+	foreign, other := node("control-plane"), node("worker")
+	foreign.Labels = map[string]string{LabelKind: "kind"}
+	other.Labels, other.IPs = map[string]string{LabelKind: "sandbox-api"}, nil
+	got, err := Sandboxes(t.Context(), newEngine(node("worker"), node("control-plane"), foreign, other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"api", "web"}; !slices.Equal(got, want) {
+		t.Errorf("sandboxes %q, want %q", got, want)
+	}
+}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
 
@@ -78,6 +80,11 @@ func (c *Cluster) nodes(ctx context.Context) ([]runtime.Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list nodes of cluster %q: %w", c.Name(), err)
 	}
+	for _, n := range nodes {
+		if err := c.own(n); err != nil {
+			return nil, err
+		}
+	}
 	rank := func(n runtime.Container) int {
 		if n.Name == c.ControlPlane() {
 			return 0
@@ -88,6 +95,36 @@ func (c *Cluster) nodes(ctx context.Context) ([]runtime.Container, error) {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
 	})
 	return nodes, nil
+}
+
+// own makes sure that a node belongs to the sandbox and not to a cluster of the
+// same name that somebody made with kind: the sandbox's nodes are on its
+// network, which kind by itself would not use.
+func (c *Cluster) own(n runtime.Container) error {
+	if _, ours := n.IPs[c.cfg.Network]; ours || len(n.IPs) == 0 {
+		return nil
+	}
+	return fault.New(fault.Conflict, fmt.Sprintf("container %s is in the way", n.Name),
+		fmt.Sprintf("it is a node of a kind cluster %q that sandbox did not make", c.Name()),
+		"kind delete cluster --name "+c.Name()+", or give the stack another name")
+}
+
+// Sandboxes returns the names of all sandboxes that have nodes on the engine,
+// sorted, so that a cluster is found although its record is lost.
+func Sandboxes(ctx context.Context, rt runtime.Runtime) ([]string, error) {
+	nodes, err := rt.Containers(ctx, map[string]string{LabelKind: ""})
+	if err != nil {
+		return nil, fmt.Errorf("list nodes of all clusters: %w", err)
+	}
+	var names []string
+	for _, n := range nodes {
+		name, ours := strings.CutPrefix(n.Labels[LabelKind], KindName(""))
+		if _, onNet := n.IPs[KindName(name)]; ours && (onNet || len(n.IPs) == 0) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // hasKubeconfig reports whether the private kubeconfig names the cluster.
