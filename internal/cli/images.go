@@ -13,6 +13,8 @@ func (a *app) imagesCommand() *cobra.Command {
 	var mode string
 	cmd := &cobra.Command{
 		Use:   "images",
+		Args:  knownCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Short: "Platform images: where each comes from, and building them",
 		Long: `A sandbox needs images of the platform: the cluster's node, the AWS emulator,
 Prometheus and so on. They come from the engine's store, from a registry, or are

@@ -133,6 +133,8 @@ whether all of it is healthy and, if not, why.`,
   sandbox down                remove everything again`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return errors.Join(
 				oneOf(cmd, "progress", a.progress, "auto", "plain", "json", "quiet"),
@@ -167,6 +169,18 @@ whether all of it is healthy and, if not, why.`,
 	return root
 }
 
+// knownCommand refuses a word that is no command, with the nearest one.
+func knownCommand(cmd *cobra.Command, words []string) error {
+	if len(words) == 0 {
+		return nil
+	}
+	try := cmd.CommandPath() + " --help"
+	if near := cmd.SuggestionsFor(words[0]); len(near) > 0 {
+		try = cmd.CommandPath() + " " + near[0]
+	}
+	return fault.New(fault.Invalid, fmt.Sprintf("unknown command %q", words[0]), "", try)
+}
+
 // must panics on an error that only a mistake in this package can cause.
 func must(err error) {
 	if err != nil {
@@ -183,7 +197,7 @@ func oneOf(cmd *cobra.Command, flag, value string, allowed ...string) error {
 	return usageError(fmt.Errorf("--%s %q: use one of %s", flag, value, strings.Join(allowed, ", ")), cmd.CommandPath())
 }
 
-// noArgs, oneArgAtMost: cobra's checks with this program's error form.
+// args gives cobra's checks of arguments this program's form of errors.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, a []string) error {
 		if err := check(cmd, a); err != nil {

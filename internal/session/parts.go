@@ -234,12 +234,8 @@ func (s *Session) installRelease(ctx context.Context, name string, rep event.Rep
 	if err != nil {
 		return steps.Result{}, err
 	}
-	rel := s.releases.Release(spec)
-	if done, note, err := rel.Check(ctx); err != nil || done {
-		return steps.Result{Done: done, Note: note}, err
-	}
-	note, err := rel.Apply(ctx, rep)
-	return steps.Result{Note: note}, err
+	res, err := s.releases.Release(spec).Apply(ctx, rep)
+	return steps.Result{Done: !res.Changed, Note: res.Note}, err
 }
 
 // releaseSpec joins the release's values with what other parts provide.
