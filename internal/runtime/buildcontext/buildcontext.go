@@ -28,6 +28,9 @@ type Context struct {
 	Dir string
 	// Dockerfile is the name of the Dockerfile within the archive.
 	Dockerfile string
+	// IgnoreFile is the path of the file with the ignore rules; empty where
+	// there is none.
+	IgnoreFile string
 
 	outside string // path of a Dockerfile outside Dir
 	ignore  *patternmatcher.PatternMatcher
@@ -55,7 +58,8 @@ func Open(dir, dockerfile string) (*Context, error) {
 	} else {
 		c.Dockerfile = filepath.ToSlash(rel)
 	}
-	patterns, err := ignorePatterns(dockerfile+".dockerignore", filepath.Join(dir, ".dockerignore"))
+	var patterns []string
+	c.IgnoreFile, patterns, err = ignorePatterns(dockerfile+".dockerignore", filepath.Join(dir, ".dockerignore"))
 	if err != nil {
 		return nil, err
 	}
@@ -69,22 +73,22 @@ func Open(dir, dockerfile string) (*Context, error) {
 }
 
 // ignorePatterns reads the first of the files that exists.
-func ignorePatterns(paths ...string) ([]string, error) {
+func ignorePatterns(paths ...string) (string, []string, error) {
 	for _, path := range paths {
 		file, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("open the ignore rules: %w", err)
+			return "", nil, fmt.Errorf("open the ignore rules: %w", err)
 		}
 		patterns, err := ignorefile.ReadAll(file)
 		if err := errors.Join(err, file.Close()); err != nil {
-			return nil, fmt.Errorf("read %s: %w", path, err)
+			return "", nil, fmt.Errorf("read %s: %w", path, err)
 		}
-		return patterns, nil
+		return path, patterns, nil
 	}
-	return nil, nil
+	return "", nil, nil
 }
 
 // entry is one file, directory or symbolic link of the context.

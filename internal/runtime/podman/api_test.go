@@ -247,14 +247,14 @@ func TestBuildArgs(t *testing.T) {
 	got := strings.Join(r.buildArgs(runtime.BuildSpec{
 		Context: "/c", Dockerfile: "d/f", Tag: "t:1", Target: "s", Volumes: []string{"/h:/v:ro"},
 		Args: map[string]string{"B": "2", "A": "1"}, Labels: map[string]string{"l": "x y"},
-	}), " ")
-	want := "build --tag t:1 --layers --force-rm --pull=missing --format=docker --file /c/d/f --target s " +
+	}, "/c/.dockerignore"), " ")
+	want := "build --tag t:1 --layers --force-rm --pull=missing --format=docker --file /c/d/f --ignorefile /c/.dockerignore --target s " +
 		"--build-arg A=1 --build-arg B=2 --label l=x y --volume /h:/v:ro -- /c"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	r = &Runtime{chosen: true, socket: "/x.sock"}
-	if args := r.buildArgs(runtime.BuildSpec{Context: "/c"}); !slices.Equal(args[:2], []string{"--url", "unix:///x.sock"}) {
+	if args := r.buildArgs(runtime.BuildSpec{Context: "/c"}, ""); !slices.Equal(args[:2], []string{"--url", "unix:///x.sock"}) {
 		t.Errorf("with a chosen socket: %q", args)
 	}
 }

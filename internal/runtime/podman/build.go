@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/buildcontext"
 )
 
 // buildStop bounds how long a canceled build may take to clean up.
@@ -23,7 +24,11 @@ const buildStop = 10 * time.Second
 // BuildImage builds an image from a Dockerfile. It runs the podman command:
 // before 4.4 the API knows no mounts for RUN steps.
 func (r *Runtime) BuildImage(ctx context.Context, spec runtime.BuildSpec, log func(line string)) (runtime.Image, error) {
-	cmd := exec.Command(r.binary, r.buildArgs(spec)...)
+	files, err := buildcontext.Open(spec.Context, spec.Dockerfile)
+	if err != nil {
+		return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
+	}
+	cmd := exec.Command(r.binary, r.buildArgs(spec, files.IgnoreFile)...)
 	cmd.Env = localEnv(os.Environ())
 	if err := runLines(ctx, cmd, log); err != nil {
 		return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
@@ -31,8 +36,10 @@ func (r *Runtime) BuildImage(ctx context.Context, spec runtime.BuildSpec, log fu
 	return r.Image(ctx, spec.Tag)
 }
 
-// buildArgs renders the spec as the arguments of the podman command.
-func (r *Runtime) buildArgs(spec runtime.BuildSpec) []string {
+// buildArgs renders the spec as the arguments of the podman command. The file
+// with the ignore rules is named, since Podman has rules of its own for finding
+// it.
+func (r *Runtime) buildArgs(spec runtime.BuildSpec, ignoreFile string) []string {
 	var args []string
 	if r.chosen {
 		args = append(args, "--url", "unix://"+r.socket)
@@ -45,6 +52,9 @@ func (r *Runtime) buildArgs(spec runtime.BuildSpec) []string {
 			file = filepath.Join(spec.Context, file)
 		}
 		args = append(args, "--file", file)
+	}
+	if ignoreFile != "" {
+		args = append(args, "--ignorefile", ignoreFile)
 	}
 	if spec.Target != "" {
 		args = append(args, "--target", spec.Target)

@@ -85,7 +85,8 @@ RUN ["/box", "exit", "9"]
 `)
 	writeFile(t, filepath.Join(dir, "kept"), "kept")
 	writeFile(t, filepath.Join(dir, "dropped.log"), "dropped")
-	writeFile(t, filepath.Join(dir, ".dockerignore"), "*.log\n")
+	writeFile(t, filepath.Join(dir, "docker", "app.Dockerfile.dockerignore"), "*.log\n")
+	writeFile(t, filepath.Join(dir, ".dockerignore"), "kept\n") // the one beside the Dockerfile counts
 	writeFile(t, filepath.Join(mounted, "ca"), "the host's CA")
 	const tag = "localhost/sandbox/runtimetest/built:1"
 	var lines lineLog
