@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +18,9 @@ type GoEdit struct {
 	// Module is the path of the module that is copied. Its own go.mod and
 	// go.sum, which the recipe's go.sum covers, name what it is built with.
 	Module string `json:"module"`
+	// Skip lists folders of the module that the build does not read, such as
+	// its documentation: the fewer files, the faster the copy.
+	Skip []string `json:"skip,omitempty"`
 	// KeepImports are the cuts, each in one file.
 	KeepImports []KeepImports `json:"keepImports"`
 }
@@ -37,6 +41,11 @@ func (e *GoEdit) validate(where string, bad func(string, ...any)) {
 	}
 	if len(e.KeepImports) == 0 {
 		bad("%s: keepImports is empty, so no copy is needed", where)
+	}
+	for _, skip := range e.Skip {
+		if !fs.ValidPath(skip) || skip == "." {
+			bad("%s: skip %q is not a folder inside the module", where, skip)
+		}
 	}
 	for i, k := range e.KeepImports {
 		if !fs.ValidPath(k.File) || path.Ext(k.File) != ".go" {
@@ -59,7 +68,7 @@ func (b *Builder) editedModule(ctx context.Context, t *task, g GoBuild, dir stri
 		return err
 	}
 	t.set("copying %s", g.Edit.Module)
-	if err := copyModule(ctx, source, dir); err != nil {
+	if err := copyModule(ctx, source, dir, g.Edit.Skip); err != nil {
 		return fmt.Errorf("copy module %s: %w", g.Edit.Module, err)
 	}
 	for _, k := range g.Edit.KeepImports {
@@ -81,7 +90,7 @@ func (b *Builder) editedModule(ctx context.Context, t *task, g GoBuild, dir stri
 
 // copyModule copies what a build reads. Tests, and the folders whose name
 // makes the go command skip them, stay behind.
-func copyModule(ctx context.Context, source, target string) error {
+func copyModule(ctx context.Context, source, target string, skip []string) error {
 	return filepath.WalkDir(source, func(file string, item fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -95,7 +104,7 @@ func copyModule(ctx context.Context, source, target string) error {
 		}
 		name := item.Name()
 		if item.IsDir() {
-			if name == "testdata" || (below != "." && strings.HasPrefix(name, ".")) {
+			if name == "testdata" || slices.Contains(skip, filepath.ToSlash(below)) || (below != "." && strings.HasPrefix(name, ".")) {
 				return filepath.SkipDir
 			}
 			return os.MkdirAll(filepath.Join(target, below), 0o700)
