@@ -28,33 +28,22 @@ const (
 // maxHistory is how many revisions of a release Helm keeps.
 const maxHistory = 5
 
-// Check says whether the release is deployed as the Spec wants it, and ready.
-// A cluster that cannot be asked is an error.
+// Result is what Apply did.
+type Result struct {
+	// Changed says that the release was not as it should be before.
+	Changed bool
+	// Note is one short line: "revision 2, 3 of 3 pods ready".
+	Note string
+}
+
+// Check says, changing nothing, whether the release is deployed as the Spec
+// wants it, and ready. A cluster that cannot be asked is an error.
 func (r *Release) Check(ctx context.Context) (done bool, note string, err error) {
-	want, err := load(r.spec)
+	a, err := r.begin(event.Discard)
 	if err != nil {
 		return false, "", err
 	}
-	c, err := r.m.connect()
-	if err != nil {
-		return false, "", err
-	}
-	hc, err := c.helm(r.spec.Namespace, event.Discard)
-	if err != nil {
-		return false, "", err
-	}
-	last, err := lastRevision(hc, r.spec.Name)
-	if err != nil || !r.matches(last, want) {
-		return false, "", err
-	}
-	objects, err := c.inspect(ctx, r.spec, last.Manifest)
-	if err != nil {
-		return false, "", err
-	}
-	if len(blocking(objects)) > 0 {
-		return false, "", nil
-	}
-	return true, fmt.Sprintf("revision %d, %s", last.Version, readyText(objects)), nil
+	return r.settled(ctx, a)
 }
 
 // Apply installs or upgrades the release where it differs from the Spec, and
@@ -62,40 +51,77 @@ func (r *Release) Check(ctx context.Context) (done bool, note string, err error)
 // half done is put in order first. Errors about the release itself are
 // *fault.Error; the one about a release that does not become ready names what
 // blocks it and holds the last log lines of a crashed container.
-func (r *Release) Apply(ctx context.Context, rep event.Reporter) (note string, err error) {
+func (r *Release) Apply(ctx context.Context, rep event.Reporter) (Result, error) {
+	a, err := r.begin(rep)
+	if err != nil {
+		return Result{}, err
+	}
+	if done, note, err := r.settled(ctx, a); done || err != nil {
+		return Result{Note: note}, err
+	}
+	rel, err := r.repair(a.config, a.last, rep)
+	if err != nil {
+		return Result{}, err
+	}
+	began := time.Now()
+	if r.matches(rel, a.want) {
+		rep.Log("sandbox", fmt.Sprintf("revision %d is deployed already, but not ready", rel.Version))
+	} else if rel, err = r.deploy(ctx, a, rel, rep); err != nil {
+		return Result{}, err
+	}
+	if err := a.restartStuck(ctx, r.spec, rel.Manifest, began, rep); err != nil {
+		return Result{}, err
+	}
+	objects, err := a.waitReady(ctx, r.spec, rel.Manifest, rep)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Changed: true, Note: note(rel, objects)}, nil
+}
+
+// attempt is what one look at or change of a release works with.
+type attempt struct {
+	*cluster
+	config *action.Configuration
+	want   *desired
+	// last is the newest revision, whatever its status, or nil.
+	last *release.Release
+}
+
+func (r *Release) begin(rep event.Reporter) (*attempt, error) {
 	want, err := load(r.spec)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	c, err := r.m.connect()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	hc, err := c.helm(r.spec.Namespace, rep)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	last, err := lastRevision(hc, r.spec.Name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if last, err = r.repair(hc, last, rep); err != nil {
-		return "", err
+	return &attempt{cluster: c, config: hc, want: want, last: last}, nil
+}
+
+// settled says whether the release needs nothing.
+func (r *Release) settled(ctx context.Context, a *attempt) (bool, string, error) {
+	if !r.matches(a.last, a.want) {
+		return false, "", nil
 	}
-	begin := time.Now()
-	if r.matches(last, want) {
-		rep.Log("sandbox", fmt.Sprintf("revision %d is deployed already; waiting for it to be ready", last.Version))
-	} else if last, err = r.deploy(ctx, c, hc, last, want, rep); err != nil {
-		return "", err
+	objects, err := a.inspect(ctx, r.spec, a.last.Manifest)
+	if err != nil || len(blocking(objects)) > 0 {
+		return false, "", err
 	}
-	if err := c.restartStuck(ctx, r.spec, last.Manifest, begin, rep); err != nil {
-		return "", err
-	}
-	objects, err := c.waitReady(ctx, r.spec, last.Manifest, rep)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("revision %d, %s", last.Version, readyText(objects)), nil
+	return true, note(a.last, objects), nil
+}
+
+func note(rel *release.Release, objects []object) string {
+	return fmt.Sprintf("revision %d, %s", rel.Version, readyText(objects))
 }
 
 // matches says whether rel is deployed and made from want.
@@ -110,16 +136,16 @@ func (r *Release) own(rel *release.Release) bool {
 }
 
 // deploy installs the release, or upgrades the one that is there.
-func (r *Release) deploy(ctx context.Context, c *cluster, hc *action.Configuration, last *release.Release, want *desired, rep event.Reporter) (*release.Release, error) {
-	if err := c.ensureNamespace(ctx, r.spec.Namespace, r.m.cfg); err != nil {
+func (r *Release) deploy(ctx context.Context, a *attempt, last *release.Release, rep event.Reporter) (*release.Release, error) {
+	if err := a.ensureNamespace(ctx, r.spec.Namespace, r.m.cfg); err != nil {
 		return nil, fmt.Errorf("create namespace %q: %w", r.spec.Namespace, err)
 	}
 	verb := "installing"
 	if last != nil {
 		verb = "upgrading"
 	}
-	stop := c.reportHooks(ctx, r.spec, verb, rep)
-	rel, err := r.runHelm(ctx, hc, last, want)
+	stop := a.reportHooks(ctx, r.spec, verb, rep)
+	rel, err := r.runHelm(ctx, a.config, last, a.want)
 	stop()
 	if err == nil {
 		return rel, nil
@@ -129,7 +155,7 @@ func (r *Release) deploy(ctx context.Context, c *cluster, hc *action.Configurati
 	}
 	f := fault.Wrap(fault.Failed, err, "sandbox logs "+r.spec.Component(), "%s release %q failed", verb, r.spec.Name)
 	if rel != nil {
-		f.Log = c.hookLogs(ctx, r.spec.Namespace, rel.Hooks)
+		f.Log = a.hookLogs(ctx, r.spec.Namespace, rel.Hooks)
 	}
 	return nil, f
 }
