@@ -53,13 +53,13 @@ func TestGoEditValidate(t *testing.T) {
 		edit GoEdit
 		want string
 	}{
-		"no module":      {GoEdit{KeepImports: []KeepImports{{File: "a.go", Prefix: "x/", Keep: []string{"y"}}}}, "module is missing"},
-		"no cut":         {GoEdit{Module: "m"}, "keepImports is empty"},
-		"file outside":   {GoEdit{Module: "m", KeepImports: []KeepImports{{File: "../a.go", Prefix: "x/", Keep: []string{"y"}}}}, "not a Go file"},
-		"prefix":         {GoEdit{Module: "m", KeepImports: []KeepImports{{File: "a.go", Prefix: "x", Keep: []string{"y"}}}}, "end with a slash"},
-		"nothing kept":   {GoEdit{Module: "m", KeepImports: []KeepImports{{File: "a.go", Prefix: "x/"}}}, "keep is empty"},
-		"whole module":   {GoEdit{Module: "m", Skip: []string{"."}, KeepImports: []KeepImports{{File: "a.go", Prefix: "x/", Keep: []string{"y"}}}}, "skip"},
-		"valid":          {GoEdit{Module: "m", KeepImports: []KeepImports{{File: "a.go", Prefix: "x/", Keep: []string{"y"}}}}, ""},
+		"no module":    {GoEdit{KeepImports: []KeepImports{{File: "a.go", Prefix: "x/", Keep: []string{"y"}}}}, "module is missing"},
+		"no cut":       {GoEdit{Module: "m"}, "keepImports is empty"},
+		"file outside": {GoEdit{Module: "m", KeepImports: []KeepImports{{File: "../a.go", Prefix: "x/", Keep: []string{"y"}}}}, "not a Go file"},
+		"prefix":       {GoEdit{Module: "m", KeepImports: []KeepImports{{File: "a.go", Prefix: "x", Keep: []string{"y"}}}}, "end with a slash"},
+		"nothing kept": {GoEdit{Module: "m", KeepImports: []KeepImports{{File: "a.go", Prefix: "x/"}}}, "keep is empty"},
+		"whole module": {GoEdit{Module: "m", Skip: []string{"."}, KeepImports: []KeepImports{{File: "a.go", Prefix: "x/", Keep: []string{"y"}}}}, "skip"},
+		"valid":        {GoEdit{Module: "m", KeepImports: []KeepImports{{File: "a.go", Prefix: "x/", Keep: []string{"y"}}}}, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
