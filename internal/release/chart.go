@@ -55,11 +55,11 @@ func load(spec Spec) (*desired, error) {
 	if err != nil {
 		return nil, err
 	}
-	print, err := fingerprint(spec, ch, values)
+	sum, err := fingerprint(spec, ch, values)
 	if err != nil {
 		return nil, err
 	}
-	return &desired{chart: ch, values: values, fingerprint: print}, nil
+	return &desired{chart: ch, values: values, fingerprint: sum}, nil
 }
 
 // mergeValues lays the values files and the Spec's values over each other,

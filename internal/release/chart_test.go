@@ -78,28 +78,28 @@ func TestValuesLieOverEachOther(t *testing.T) {
 	assert.Equal(t, map[string]any{"a": "spec"}, own["nested"], "the caller's values are left alone")
 }
 
-func TestFingerprint(t *testing.T) {
+func TestFingerof(t *testing.T) {
 	files := chartFiles()
 	base := Spec{Name: "web", Namespace: "production", Chart: writeChart(t, files), Values: map[string]any{"replicas": 3}}
-	print := func(s Spec) string {
+	of := func(s Spec) string {
 		t.Helper()
 		want, err := load(s)
 		require.NoError(t, err)
 		return want.fingerprint
 	}
-	first := print(base)
+	first := of(base)
 	assert.Len(t, first, 40)
 
 	same := base
 	same.Chart = writeChart(t, files) // the same chart elsewhere
 	same.Values = nil
 	same.ValuesFiles = []string{writeFile(t, "replicas: 3\n")} // the same values from a file
-	assert.Equal(t, first, print(same))
+	assert.Equal(t, first, of(same))
 
 	seen := map[string]string{first: "base"}
 	differ := func(name string, s Spec) {
 		t.Helper()
-		p := print(s)
+		p := of(s)
 		assert.Empty(t, seen[p], "%s has the fingerprint of %s", name, seen[p])
 		seen[p] = name
 	}

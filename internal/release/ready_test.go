@@ -35,9 +35,9 @@ func TestWaitNamesBlockersUntilAllIsReady(t *testing.T) {
 		f := newFakeCluster(t, deployment("web", 0), replicaSet("web", "s", "1"), pod("s", "a", born(begin), waiting("ErrImagePull", "slow registry")))
 		var heard listener
 		go func() {
-			time.Sleep(30 * time.Second)
+			<-time.After(30 * time.Second)
 			assert.NoError(t, f.kube.Tracker().Update(podsResource, pod("s", "a", born(begin), waiting("ContainerCreating", "")), ns))
-			time.Sleep(30 * time.Second)
+			<-time.After(30 * time.Second)
 			assert.NoError(t, f.kube.Tracker().Update(podsResource, pod("s", "a", born(begin), ready), ns))
 			assert.NoError(t, f.dynamic.Tracker().Update(deploymentsResource, toUnstructured(t, deployment("web", 3)), ns))
 		}()
@@ -61,7 +61,7 @@ func TestWaitGivesUpOnACrashLoop(t *testing.T) {
 			warning("pod-a", "BackOff", "Back-off restarting failed container", 0))
 		var heard listener
 		go func() {
-			time.Sleep(40 * time.Second)
+			<-time.After(40 * time.Second)
 			assert.NoError(t, f.kube.Tracker().Update(podsResource, pod("s", "a", born(begin), crashLoop(3, 1, "Error")), ns))
 		}()
 		_, err := f.waitReady(t.Context(), Spec{Name: "web", Namespace: ns}, manifestOf("web"), &heard)

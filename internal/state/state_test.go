@@ -38,10 +38,10 @@ func holdLock(root string) int {
 		_, err = d.Lock("sandbox up")
 	}
 	if err != nil {
-		fmt.Println("error:", err)
+		fmt.Fprintln(os.Stdout, "error:", err)
 		return 1
 	}
-	fmt.Println("locked")
+	fmt.Fprintln(os.Stdout, "locked")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return 0
 }

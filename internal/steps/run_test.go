@@ -90,9 +90,9 @@ func TestRunEmitsEventsInCausalOrder(t *testing.T) {
 				ID: "cluster", Title: "create the cluster", After: []string{"network"},
 				Check: func(context.Context) (steps.Result, error) { return steps.Result{Note: "absent"}, nil },
 				Apply: func(_ context.Context, rep event.Reporter) (steps.Result, error) {
-					time.Sleep(time.Millisecond)
+					<-time.After(time.Millisecond)
 					rep.Progress(event.Progress{Text: "starting", Done: 1, Total: 2})
-					time.Sleep(2 * time.Second)
+					<-time.After(2 * time.Second)
 					rep.Log("kind", "node is up")
 					return steps.Result{Note: "1 node"}, nil
 				},
@@ -100,7 +100,7 @@ func TestRunEmitsEventsInCausalOrder(t *testing.T) {
 			{
 				ID: "grafana", Title: "start Grafana", After: []string{"network"},
 				Apply: func(context.Context, event.Reporter) (steps.Result, error) {
-					time.Sleep(time.Second)
+					<-time.After(time.Second)
 					return steps.Result{}, fmt.Errorf("resolve image: %w", &steps.Off{Reason: "no image for Grafana"})
 				},
 			},
@@ -111,7 +111,7 @@ func TestRunEmitsEventsInCausalOrder(t *testing.T) {
 			{
 				ID: "release/db", Title: "release db", After: []string{"cluster"},
 				Apply: func(context.Context, event.Reporter) (steps.Result, error) {
-					time.Sleep(time.Second)
+					<-time.After(time.Second)
 					return steps.Result{}, &fault.Error{Code: fault.Failed, Pos: "stack.yaml:3:1", What: "release db failed", Why: "no disk", Try: "sandbox logs", Log: []string{"boom"}}
 				},
 			},
