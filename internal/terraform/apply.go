@@ -85,6 +85,7 @@ func (m *Module) Apply(ctx context.Context, rep event.Reporter) (Result, error) 
 		return Result{}, err
 	}
 	s, err := m.run(ctx, p, rep, "planning", func(s *stream) error {
+		s.next = "applying"
 		return p.tf.ApplyJSON(ctx, s, tfexec.VarFile(m.paths.vars))
 	})
 	if ctx.Err() != nil {

@@ -2,9 +2,11 @@ package terraform
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +21,7 @@ type message struct {
 	Level      string             `json:"@level"`
 	Message    string             `json:"@message"`
 	Type       string             `json:"type"`
+	Code       string             `json:"message_code"`
 	Diagnostic *tfjson.Diagnostic `json:"diagnostic"`
 	Change     *struct {
 		Resource resource `json:"resource"`
@@ -66,6 +69,7 @@ type stream struct {
 	rep    event.Reporter
 	source string // of log lines: the tool's name
 	phase  string // what to say while no resource is being worked on
+	next   string // the phase that begins once the plan is made
 
 	mu      sync.Mutex
 	partial []byte
@@ -136,6 +140,10 @@ func (s *stream) line(raw []byte) {
 	switch msg.Type {
 	case "version", "apply_progress":
 		// Followed by own means, or not worth a line.
+	case "init_output":
+		if !slices.Contains(advice, msg.Code) {
+			s.log(msg.Message)
+		}
 	case "outputs":
 		for _, o := range msg.Outputs {
 			s.outputs = s.outputs || o.Action != "" && o.Action != "noop"
@@ -149,6 +157,7 @@ func (s *stream) line(raw []byte) {
 			s.sum = summary{msg.Changes.Add, msg.Changes.Change, msg.Changes.Remove}
 			if msg.Changes.Operation == "plan" {
 				s.total = s.sum.total()
+				s.phase, s.start = cmp.Or(s.next, s.phase), time.Now()
 			}
 		}
 		s.log(msg.Message)
@@ -240,11 +249,20 @@ func (s *stream) diagnostic(msg message) {
 		s.log(text)
 		return
 	}
-	if group == nil && !s.warned[text] {
+	if group == nil && d.Summary != mergedBlock && !s.warned[text] {
 		s.warned[text] = true
 		s.log(text)
 	}
 }
+
+// advice are the messages of init that tell people what to do next with their
+// own folder.
+var advice = []string{"output_init_success_cli_message", "lock_info", "dependencies_lock_changes_info"}
+
+// mergedBlock is what the tool says of any provider block in a child module
+// that an override file was merged into: it takes the block for empty. Its
+// arguments are used all the same.
+const mergedBlock = "Redundant empty provider block"
 
 // endpointName finds the names in the AWS provider's complaint that several
 // name one service.
