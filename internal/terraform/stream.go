@@ -249,7 +249,7 @@ func (s *stream) diagnostic(msg message) {
 		s.log(text)
 		return
 	}
-	if group == nil && d.Summary != mergedBlock && !s.warned[text] {
+	if group == nil && !slices.Contains(pointless, d.Summary) && !s.warned[text] {
 		s.warned[text] = true
 		s.log(text)
 	}
@@ -259,10 +259,11 @@ func (s *stream) diagnostic(msg message) {
 // own folder.
 var advice = []string{"output_init_success_cli_message", "lock_info", "dependencies_lock_changes_info"}
 
-// mergedBlock is what the tool says of any provider block in a child module
-// that an override file was merged into: it takes the block for empty. Its
-// arguments are used all the same.
-const mergedBlock = "Redundant empty provider block"
+// pointless are warnings that are not true of, or not meant for, the user's own
+// files: the first is said of every provider block in a child module that an
+// override was merged into, though its arguments are used; the second is about
+// other platforms' checksums in the private lock file.
+var pointless = []string{"Redundant empty provider block", "Incomplete lock file information for providers"}
 
 // endpointName finds the names in the AWS provider's complaint that several
 // name one service.

@@ -89,6 +89,8 @@ func TestStreamLearnsFromEndpointWarnings(t *testing.T) {
 	old := `{"@level":"warn","@message":"Warning: old","type":"diagnostic","diagnostic":{"severity":"warning","summary":"old","detail":"do\nnew"}}`
 	for _, line := range []string{
 		`{"@level":"warn","@message":"Warning: Invalid Attribute Combination","type":"diagnostic","diagnostic":{"severity":"warning","summary":"Invalid Attribute Combination","detail":"Only one of the following attributes should be set: \"endpoints[0].s3\", \"endpoints[0].s3api\"\n\nThis will be an error in a future release."}}`,
+		`{"@level":"warn","@message":"Warning: Redundant empty provider block","type":"diagnostic","diagnostic":{"severity":"warning","summary":"Redundant empty provider block"}}`,
+		`{"@level":"info","@message":"You may now begin","type":"init_output","message_code":"output_init_success_cli_message"}`,
 		old, old,
 	} {
 		if _, err := s.Write([]byte(line + "\n")); err != nil {
