@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -264,24 +265,25 @@ func image(t *testing.T, rt runtime.Runtime, variable, prefix string) string {
 	return ""
 }
 
-// testImage is an image to load: a layer of some megabytes over nothing.
+// testImage is an image to load, with one small static program in it.
 func testImage(t *testing.T, rt runtime.Runtime) string {
 	t.Helper()
 	if ref := os.Getenv("SANDBOX_TEST_LOAD_IMAGE"); ref != "" {
 		return ref
 	}
 	dir := t.TempDir()
-	busybox, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		t.Fatalf("install busybox-static for this test: %v", err)
-	}
-	for name, data := range map[string][]byte{
-		"busybox":    busybox,
-		"Dockerfile": []byte("FROM scratch\nCOPY busybox /bin/busybox\nENTRYPOINT [\"/bin/busybox\", \"sleep\", \"600\"]\n"),
+	for name, data := range map[string]string{
+		"main.go":    "package main\n\nfunc main() { select {} }\n",
+		"Dockerfile": "FROM scratch\nCOPY wait /wait\nENTRYPOINT [\"/wait\"]\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o755); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "wait"), filepath.Join(dir, "main.go"))
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build a program to load: %v\n%s", err, out)
 	}
 	const ref = "localhost/sandbox/ktest/load:1"
 	if _, err := rt.BuildImage(t.Context(), runtime.BuildSpec{

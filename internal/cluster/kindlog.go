@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,10 @@ const (
 	kindPhaseDone  = " ✓ %s\n"
 	kindPhaseFail  = " ✗ %s\n"
 )
+
+// noise is in warnings of kind about what sandbox does on purpose; they would
+// only worry the user.
+var noise = []string{"KIND_EXPERIMENTAL_", "Here be dragons", "enabling experimental podman provider"}
 
 // kindLogger turns kind's log into progress and log lines. It remembers the
 // current phase, for the heartbeat and for the error of a failed create.
@@ -70,7 +75,9 @@ func (l *kindLogger) leave(phase, how string) {
 
 func (l *kindLogger) line(text string) {
 	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
-		if line = strings.TrimSpace(line); line != "" {
+		line = strings.TrimSpace(line)
+		noisy := slices.ContainsFunc(noise, func(n string) bool { return strings.Contains(line, n) })
+		if line != "" && !noisy {
 			l.rep.Log("kind", line)
 		}
 	}

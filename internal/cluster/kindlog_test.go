@@ -75,6 +75,11 @@ func TestKindFormats(t *testing.T) {
 		t.Errorf("phases %q, want %q", got, want)
 	}
 	all := strings.Join(rec.lines, "\n")
+	for _, unwanted := range noise {
+		if strings.Contains(all, unwanted) {
+			t.Errorf("noise %q in\n%s", unwanted, all)
+		}
+	}
 	for _, want := range []string{"kind: ensuring node image (localhost/node:1): done after", "kind: preparing nodes: failed after"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no line %q in\n%s", want, all)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -139,10 +140,23 @@ func ping(ctx context.Context, client kubernetes.Interface, timeout time.Duratio
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	body, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
-	if err != nil && len(body) > 0 {
-		return fmt.Errorf("not ready: %s", firstLine(string(body)))
+	if failed := failedChecks(string(body)); err != nil && failed != "" {
+		return fmt.Errorf("not ready: %s", failed)
 	}
 	return err
+}
+
+// failedChecks names the checks that failed in an answer of /readyz, in which
+// each has a line that begins with "[+]" or "[-]".
+func failedChecks(body string) string {
+	var failed []string
+	for line := range strings.SplitSeq(body, "\n") {
+		if check, bad := strings.CutPrefix(line, "[-]"); bad {
+			name, _, _ := strings.Cut(check, " ")
+			failed = append(failed, name)
+		}
+	}
+	return strings.Join(failed, ", ")
 }
 
 // waitSystem watches nodes and system workloads until nothing blocks.

@@ -108,3 +108,13 @@ func TestWaitReadyNamesWhatIsMissing(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestFailedChecks(t *testing.T) {
+	body := "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\n[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\nreadyz check failed\n"
+	if got, want := failedChecks(body), "etcd, poststarthook/rbac/bootstrap-roles"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := failedChecks("ok"); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
