@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -129,7 +130,7 @@ func (b *Builder) exec(ctx context.Context, t *task, c command) error {
 			c.line(line)
 			return
 		}
-		t.log(c.name, line)
+		t.log(filepath.Base(c.name), line)
 	})
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -139,7 +140,7 @@ func (b *Builder) exec(ctx context.Context, t *task, c command) error {
 		why = tail[len(tail)-1]
 	}
 	return &fault.Error{
-		Code: fault.Failed, What: fmt.Sprintf("%s: %s failed", t.title, c.name), Why: why, Log: tail, Cause: err,
+		Code: fault.Failed, What: fmt.Sprintf("%s: %s failed", t.title, filepath.Base(c.name)), Why: why, Log: tail, Cause: err,
 		Try: "read the log above; what was finished is kept, so running it again continues from there",
 	}
 }

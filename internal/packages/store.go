@@ -316,7 +316,7 @@ disabled_plugins = [
   "io.containerd.snapshotter.v1.overlayfs", "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.blockfile",
 ]
 [debug]
-  level = "warn"
+  level = "error"
 [grpc]
   address = %q
 [ttrpc]
