@@ -152,28 +152,44 @@ func curl(ctx context.Context, t *testing.T, rt runtime.Runtime, c *cluster.Clus
 	return out.String()
 }
 
-// testLoad loads an image and lets a pod run it, which must not pull.
+// testLoad loads an image, and then one that adds a layer to it, of which only
+// that layer is sent; pods that must not pull run both.
 func testLoad(ctx context.Context, t *testing.T, rt runtime.Runtime, c *cluster.Cluster, took func(string)) {
 	t.Helper()
-	ref := testImage(t, rt)
-	loaded, err := c.Load(ctx, ref, logTo{t})
-	if err != nil {
-		fail(t, err)
+	base := testImage(t, rt)
+	const derived = "localhost/sandbox/ktest/derived:1"
+	buildImage(t, rt, derived, map[string]string{
+		"Dockerfile": "FROM " + base + "\nCOPY note /note\n",
+		"note":       "a layer of its own",
+	})
+	took("built the images")
+	for _, image := range [][2]string{{"base", base}, {"derived", derived}} {
+		name, ref := image[0], image[1]
+		loaded, err := c.Load(ctx, ref, logTo{t})
+		if err != nil {
+			fail(t, err)
+		}
+		if !loaded {
+			t.Errorf("the first load of %s found the image there", ref)
+		}
+		took("loaded " + name)
+		if loaded, err := c.Load(ctx, ref, logTo{t}); err != nil || loaded {
+			t.Errorf("loading %s again: loaded %v, %v", ref, loaded, err)
+		}
+		took("found " + name + " there")
+		runPod(ctx, t, c, name, ref)
+		took("started a pod of " + name)
 	}
-	if !loaded {
-		t.Error("the first load found the image there")
-	}
-	took("loaded " + ref)
-	if loaded, err := c.Load(ctx, ref, logTo{t}); err != nil || loaded {
-		t.Errorf("loading again: loaded %v, %v", loaded, err)
-	}
-	took("found it there")
+}
 
+// runPod starts a pod of an image that must be in the node.
+func runPod(ctx context.Context, t *testing.T, c *cluster.Cluster, name, ref string) {
+	t.Helper()
 	client, err := c.Client()
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "loaded", Namespace: "default"}, Spec: corev1.PodSpec{
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}, Spec: corev1.PodSpec{
 		Containers: []corev1.Container{{Name: "c", Image: ref, ImagePullPolicy: corev1.PullNever}},
 	}}
 	eventually(t, time.Minute, "the default service account exists", func() bool {
@@ -183,8 +199,8 @@ func testLoad(ctx context.Context, t *testing.T, rt runtime.Runtime, c *cluster.
 	if _, err := client.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "a pod starts from the loaded image", func() bool {
-		p, err := client.CoreV1().Pods("default").Get(ctx, "loaded", metav1.GetOptions{})
+	eventually(t, time.Minute, "a pod starts from "+ref, func() bool {
+		p, err := client.CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +211,6 @@ func testLoad(ctx context.Context, t *testing.T, rt runtime.Runtime, c *cluster.
 		}
 		return false
 	})
-	took("a pod of it started")
 }
 
 // setUp opens the engine, removes what an earlier run left, makes the network
@@ -271,21 +286,37 @@ func testImage(t *testing.T, rt runtime.Runtime) string {
 	if ref := os.Getenv("SANDBOX_TEST_LOAD_IMAGE"); ref != "" {
 		return ref
 	}
-	dir := t.TempDir()
-	for name, data := range map[string]string{
-		"main.go":    "package main\n\nfunc main() { select {} }\n",
-		"Dockerfile": "FROM scratch\nCOPY wait /wait\nENTRYPOINT [\"/wait\"]\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	program := t.TempDir()
+	source := filepath.Join(program, "main.go")
+	if err := os.WriteFile(source, []byte("package main\n\nimport \"time\"\n\nfunc main() { time.Sleep(time.Hour) }\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "wait"), filepath.Join(dir, "main.go"))
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(program, "wait"), source)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build a program to load: %v\n%s", err, out)
 	}
+	wait, err := os.ReadFile(filepath.Join(program, "wait"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	const ref = "localhost/sandbox/ktest/load:1"
+	buildImage(t, rt, ref, map[string]string{
+		"Dockerfile": "FROM scratch\nCOPY wait /wait\nENTRYPOINT [\"/wait\"]\n",
+		"wait":       string(wait),
+	})
+	return ref
+}
+
+// buildImage builds an image from the files, for as long as the test runs.
+func buildImage(t *testing.T, rt runtime.Runtime, ref string, files map[string]string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := rt.BuildImage(t.Context(), runtime.BuildSpec{
 		Context: dir, Dockerfile: "Dockerfile", Tag: ref, Labels: map[string]string{runtime.LabelName: testName},
 	}, func(line string) { t.Log(line) }); err != nil {
@@ -296,7 +327,6 @@ func testImage(t *testing.T, rt runtime.Runtime) string {
 			t.Error(err)
 		}
 	})
-	return ref
 }
 
 func assertHealthy(t *testing.T, c *cluster.Cluster) {
