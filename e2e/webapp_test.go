@@ -154,7 +154,7 @@ func prometheus(t *testing.T, env map[string]string) promv1.API {
 
 // number returns the single value of a query.
 func number(ctx context.Context, api promv1.API, query string) (float64, error) {
-	value, _, err := api.Query(ctx, query, time.Now())
+	value, _, _, err := api.Query(ctx, query, time.Now())
 	if err != nil {
 		return 0, err
 	}
@@ -242,8 +242,8 @@ func dashboardQueries(t *testing.T, env map[string]string) {
 		t.Fatal("no query in the dashboards")
 	}
 	for _, q := range queries {
-		eventually(t, 2*time.Minute, q.Dashboard+": "+q.Expr, func(ctx context.Context) error {
-			value, _, err := prometheus(t, env).Query(ctx, q.Expr, time.Now())
+		eventually(t, 2*time.Minute, q.Panel+": "+q.Expr, func(ctx context.Context) error {
+			value, _, _, err := prometheus(t, env).Query(ctx, q.Expr, time.Now())
 			if err != nil {
 				return err
 			}
@@ -256,7 +256,7 @@ func dashboardQueries(t *testing.T, env map[string]string) {
 }
 
 func rulesLoaded(t *testing.T, env map[string]string) {
-	rules, err := prometheus(t, env).Rules(t.Context())
+	rules, err := prometheus(t, env).Rules(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

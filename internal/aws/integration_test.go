@@ -50,7 +50,7 @@ func TestEmulator(t *testing.T) {
 		t.Fatal(err)
 	}
 	queue := createQueue(t, e)
-	if want := "http://" + aws.ServiceHost + ":4566/queue/us-east-1/000000000000/orders"; !strings.Contains(queue, want) {
+	if want := "http://" + aws.ServiceHost + ":4566/000000000000/orders"; !strings.Contains(queue, want) {
 		t.Errorf("the queue's URL is not %s:\n%s", want, queue)
 	}
 

@@ -22,8 +22,10 @@ func localStackEnv(cfg Config) map[string]string {
 		"GATEWAY_LISTEN": fmt.Sprintf("0.0.0.0:%d", listenPort),
 		// URLs that LocalStack hands out, such as those of queues, work in
 		// pods. Clients on the host name the endpoint themselves.
-		"LOCALSTACK_HOST":       fmt.Sprintf("%s:%d", ServiceHost, ServicePort),
-		"SQS_ENDPOINT_STRATEGY": "path",
+		"LOCALSTACK_HOST": fmt.Sprintf("%s:%d", ServiceHost, ServicePort),
+		// HOST/ACCOUNT/QUEUE: the only form with a resolvable host that
+		// Terraform's AWS provider accepts (QueueNameFromURL wants two parts).
+		"SQS_ENDPOINT_STRATEGY": "off",
 		"AWS_DEFAULT_REGION":    cfg.Region,
 		// Nothing is fetched from or reported to the outside.
 		"SKIP_SSL_CERT_DOWNLOAD": "1",
