@@ -102,8 +102,14 @@ func (s snapshot) assess(r ref) object {
 	case err != nil:
 		o.state, o.severity, o.reason = event.StateFailed, stuck, "its status cannot be read: "+err.Error()
 		return o
-	case res.Status == status.CurrentStatus:
+	case res.Status == status.CurrentStatus && (o.ready >= o.want || r.gvk.Kind == "Job"):
+		// A Job is as it should be once it runs. Of all others the pods must
+		// agree, since an object's own status lags behind them.
 		o.state = event.StateOK
+		if container := s.unproven(pods); container != "" {
+			o.state, o.severity = event.StateWorking, starting
+			o.reason = fmt.Sprintf("%s has only just started, and no readiness probe vouches for it", container)
+		}
 		return o
 	case res.Status == status.TerminatingStatus:
 		o.state, o.severity, o.reason = event.StateWorking, starting, "is being deleted"
@@ -132,6 +138,32 @@ func (s snapshot) assess(r ref) object {
 		o.state = event.StateFailed
 	}
 	return o
+}
+
+// unproven returns a container that counts as ready merely because it has
+// started: without a probe, one that crashes at once looks ready for a moment.
+func (s snapshot) unproven(pods []*corev1.Pod) string {
+	for _, p := range pods {
+		for _, c := range p.Spec.Containers {
+			if c.ReadinessProbe != nil || c.StartupProbe != nil {
+				continue
+			}
+			for _, st := range p.Status.ContainerStatuses {
+				if st.Name != c.Name || st.State.Running == nil {
+					continue
+				}
+				need := provenAfter
+				if st.RestartCount > 0 {
+					need = provenAfterCrash
+				}
+				// A negative age is a clock that differs; it proves nothing.
+				if age := s.now.Sub(st.State.Running.StartedAt.Time); age >= 0 && age < need {
+					return c.Name
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // noPods explains an object none of whose pods has anything to say: they

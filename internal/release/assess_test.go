@@ -33,6 +33,26 @@ func TestAssessADeployment(t *testing.T) {
 			deployment: deployment("web", 3), pods: []*corev1.Pod{pod("new", "a", ready), pod("new", "b", ready), pod("new", "c", ready)},
 			want: "Deployment/web 3 of 3 ready", state: event.StateOK,
 		},
+		"started a moment ago, without a probe": {
+			deployment: deployment("web", 3), pods: []*corev1.Pod{pod("new", "a", ready), pod("new", "b", ready), pod("new", "c", ready, runningSince(now.Add(-time.Second)))},
+			want: "Deployment/web 3 of 3: web has only just started, and no readiness probe vouches for it", state: event.StateWorking, severity: starting,
+		},
+		"runs again after a crash, without a probe": {
+			deployment: deployment("web", 3), pods: []*corev1.Pod{pod("new", "a", ready), pod("new", "b", ready), pod("new", "c", ready, runningSince(now.Add(-9*time.Second)), func(p *corev1.Pod) {
+				p.Status.ContainerStatuses[0].RestartCount = 1
+			})},
+			want: "Deployment/web 3 of 3: web has only just started, and no readiness probe vouches for it", state: event.StateWorking, severity: starting,
+		},
+		"started a moment ago, with a probe": {
+			deployment: deployment("web", 3), pods: []*corev1.Pod{pod("new", "a", ready), pod("new", "b", ready), pod("new", "c", ready, runningSince(now.Add(-time.Second)), func(p *corev1.Pod) {
+				p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{}
+			})},
+			want: "Deployment/web 3 of 3 ready", state: event.StateOK,
+		},
+		"its status lags behind a crash": {
+			deployment: deployment("web", 3), pods: []*corev1.Pod{pod("new", "a", ready), pod("new", "b", ready), pod("new", "c", crashLoop(1, 1, "Error"))},
+			want: "Deployment/web 2 of 3: CrashLoopBackOff: web exited with code 1, 1 restart", state: event.StateDegraded, severity: troubled,
+		},
 		"missing": {want: "Deployment/web: is missing", state: event.StateFailed, severity: stuck},
 		"starting": {
 			deployment: deployment("web", 0), pods: []*corev1.Pod{pod("new", "a", waiting("ContainerCreating", ""))},

@@ -32,11 +32,13 @@ type cluster struct {
 
 // connect reads the kubeconfig. The cluster itself is not contacted yet.
 func connect(kubeconfig, context string) (*cluster, error) {
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig},
-		&clientcmd.ConfigOverrides{CurrentContext: context, Context: clientcmdapi.Context{}},
-	)
-	cfg, err := loader.ClientConfig()
+	loader := func(namespace string) clientcmd.ClientConfig {
+		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+			&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig},
+			&clientcmd.ConfigOverrides{CurrentContext: context, Context: clientcmdapi.Context{Namespace: namespace}},
+		)
+	}
+	cfg, err := loader("").ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig %s: %w", kubeconfig, err)
 	}
@@ -60,7 +62,7 @@ func connect(kubeconfig, context string) (*cluster, error) {
 		return nil, fmt.Errorf("set up the metadata client: %w", err)
 	}
 	c.helm = func(namespace string, rep event.Reporter) (*action.Configuration, error) {
-		g := &getter{cfg: rest.CopyConfig(cfg), cached: cached, mapper: c.mapper, loader: loader}
+		g := &getter{cfg: rest.CopyConfig(cfg), cached: cached, mapper: c.mapper, loader: loader(namespace)}
 		g.cfg.WarningHandler = warnings{rep}
 		hc := new(action.Configuration)
 		if err := hc.Init(g, namespace, "secret", debugLog(rep)); err != nil {
@@ -73,7 +75,8 @@ func connect(kubeconfig, context string) (*cluster, error) {
 }
 
 // getter gives Helm its clients. Discovery is cached in memory: the usual one
-// keeps files in the user's ~/.kube.
+// keeps files in the user's ~/.kube. The loader decides the namespace of those
+// objects that name none.
 type getter struct {
 	cfg    *rest.Config
 	cached discovery.CachedDiscoveryInterface

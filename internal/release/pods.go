@@ -40,6 +40,13 @@ const (
 	probeGrace    = 60 * time.Second
 )
 
+// How long a container without a probe must run to count as ready, and one
+// that has crashed before.
+const (
+	provenAfter      = 3 * time.Second
+	provenAfterCrash = 10 * time.Second
+)
+
 // trouble is what is to say of a pod that is not ready.
 type trouble struct {
 	severity severity

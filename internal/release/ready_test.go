@@ -32,7 +32,8 @@ func born(at time.Time) func(*corev1.Pod) {
 func TestWaitNamesBlockersUntilAllIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		f := newFakeCluster(t, deployment("web", 0), replicaSet("web", "s", "1"), pod("s", "a", born(begin), waiting("ErrImagePull", "slow registry")))
+		f := newFakeCluster(t, deployment("web", 0), replicaSet("web", "s", "1"), pod("s", "a", born(begin), waiting("ErrImagePull", "slow registry")),
+			pod("s", "b", born(begin), ready), pod("s", "c", born(begin), ready))
 		var heard listener
 		go func() {
 			<-time.After(30 * time.Second)
@@ -46,8 +47,8 @@ func TestWaitNamesBlockersUntilAllIsReady(t *testing.T) {
 		require.Len(t, objects, 1)
 		assert.Equal(t, time.Minute, time.Since(begin), "it ends with the change, not some poll later")
 
-		assert.Contains(t, heard.text(), "sandbox: Deployment/web 0 of 3: ErrImagePull: slow registry")
-		assert.Contains(t, heard.text(), "sandbox: Deployment/web 0 of 3: ContainerCreating")
+		assert.Contains(t, heard.text(), "sandbox: Deployment/web 2 of 3: ErrImagePull: slow registry")
+		assert.Contains(t, heard.text(), "sandbox: Deployment/web 2 of 3: ContainerCreating")
 		assert.GreaterOrEqual(t, len(heard.progress), 10, "it speaks every few seconds")
 		assert.Equal(t, int64(1), heard.last().Done)
 		assert.Empty(t, heard.last().Blockers)
