@@ -22,7 +22,6 @@ GOVULNCHECK_VERSION := v1.9.0
 
 demo: setup build ## bring the web-app stack up on this machine and show its health (STACK=minimal for another)
 	bin/sandbox up $(STACK)
-	bin/sandbox status --name $(STACK)
 
 build: ## compile bin/sandbox
 	$(GO_BUILD) -o bin/sandbox ./cmd/sandbox

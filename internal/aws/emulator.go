@@ -138,7 +138,14 @@ func (e *Emulator) ensureContainer(ctx context.Context, img runtime.Image, rep e
 		return false, nil
 	default:
 		rep.Progress(event.Progress{Text: "starting the AWS emulator, which was " + old.State})
-		return true, e.start(ctx, old.ID)
+		err := e.start(ctx, old.ID)
+		if !errors.Is(err, runtime.ErrLost) {
+			return true, err
+		}
+		rep.Log("sandbox", "the engine has lost track of the AWS emulator: creating it anew")
+		if err := e.rt.RemoveContainer(ctx, old.ID); err != nil {
+			return false, fmt.Errorf("remove the lost AWS emulator: %w", err)
+		}
 	}
 	c, err := e.rt.CreateContainer(ctx, spec)
 	if err != nil {

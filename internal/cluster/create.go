@@ -18,6 +18,7 @@ import (
 
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
 
 // heartbeat is how often a phase that says nothing is repeated.
@@ -80,6 +81,13 @@ func (c *Cluster) Ensure(ctx context.Context, rep event.Reporter) (bool, error) 
 		err = c.Create(ctx, rep)
 	case Stopped:
 		err = c.Start(ctx, rep)
+		if errors.Is(err, runtime.ErrLost) {
+			// As after a crash of the machine: what was in it is gone anyway.
+			rep.Log("sandbox", "the engine has lost track of a node: creating the cluster anew")
+			if err = c.Delete(ctx, rep); err == nil {
+				err = c.Create(ctx, rep)
+			}
+		}
 	case Running:
 	}
 	if err != nil {

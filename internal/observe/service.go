@@ -141,7 +141,18 @@ func (s *service) ensure(ctx context.Context, spec runtime.ContainerSpec, rep ev
 		return false, err
 	}
 	rep.Progress(event.Progress{Text: "starting " + s.title()})
-	if err := s.rt.StartContainer(ctx, c.ID); err != nil {
+	err = s.rt.StartContainer(ctx, c.ID)
+	if errors.Is(err, runtime.ErrLost) {
+		rep.Log("sandbox", "the engine has lost track of "+s.title()+": creating it anew")
+		if err := s.rt.RemoveContainer(ctx, c.ID); err != nil {
+			return false, fmt.Errorf("remove the lost %s: %w", s.title(), err)
+		}
+		if c, err = s.create(ctx, spec, rep); err != nil {
+			return false, err
+		}
+		err = s.rt.StartContainer(ctx, c.ID)
+	}
+	if err != nil {
 		return false, s.startFailed(ctx, c.ID, err)
 	}
 	return true, s.waitReady(ctx, c.ID, rep)

@@ -161,10 +161,14 @@ func (s *Session) ensureHealthy(ctx context.Context, rep event.Reporter) (steps.
 		all := s.health(ctx)
 		var blockers []string
 		var worst event.Health
-		ok := 0
+		ok, off := 0, 0
 		for _, h := range all {
-			if h.State.Healthy() {
+			switch h.State {
+			case event.StateOK:
 				ok++
+				continue
+			case event.StateOff:
+				off++
 				continue
 			}
 			if worst.Component == "" {
@@ -173,10 +177,14 @@ func (s *Session) ensureHealthy(ctx context.Context, rep event.Reporter) (steps.
 			blockers = append(blockers, fmt.Sprintf("%s %s: %s", h.Component, h.State, h.Reason))
 		}
 		if len(blockers) == 0 {
-			return steps.Result{Done: first, Note: fmt.Sprintf("%d components ok", ok)}, nil
+			note := fmt.Sprintf("%d components ok", ok)
+			if off > 0 {
+				note += fmt.Sprintf(", %d off", off)
+			}
+			return steps.Result{Done: first, Note: note}, nil
 		}
 		rep.Progress(event.Progress{
-			Text: "waiting for health", Done: int64(ok), Total: int64(len(all)), Unit: "components", Blockers: blockers,
+			Text: "waiting for health", Done: int64(ok), Total: int64(len(all) - off), Unit: "components", Blockers: blockers,
 		})
 		select {
 		case <-ctx.Done():
