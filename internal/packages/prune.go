@@ -2,6 +2,7 @@ package packages
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/format"
@@ -85,12 +86,12 @@ func cutDeclaration(decl ast.Decl, removed map[string]bool) ([]ast.Node, error) 
 				}
 			}
 			if n.Type != nil && uses(n.Type, removed) {
-				stray = fmt.Errorf("a list's type uses a removed import")
+				stray = errors.New("a list's type uses a removed import")
 			}
 			return false
 		case *ast.SelectorExpr:
 			if isUse(n, removed) {
-				stray = fmt.Errorf("a removed import is used outside of lists and signatures")
+				stray = errors.New("a removed import is used outside of lists and signatures")
 			}
 		}
 		return true
