@@ -29,6 +29,7 @@ type engine struct {
 	c       *runtime.Container
 	logs    string
 	dies    bool // whether a started container ends at once
+	lost    bool // whether the engine has lost track of the container
 	calls   []string
 }
 
@@ -55,6 +56,9 @@ func (e *engine) CreateContainer(_ context.Context, spec runtime.ContainerSpec) 
 
 func (e *engine) StartContainer(context.Context, string) error {
 	e.calls = append(e.calls, "start")
+	if e.lost {
+		return fmt.Errorf("start %s: %w", e.c.Name, runtime.ErrLost)
+	}
 	e.c.State, e.c.Started = "running", time.Now()
 	if e.dies {
 		e.c.State, e.c.ExitCode = "exited", 3
@@ -64,7 +68,7 @@ func (e *engine) StartContainer(context.Context, string) error {
 
 func (e *engine) RemoveContainer(context.Context, string) error {
 	e.calls = append(e.calls, "remove")
-	e.c = nil
+	e.c, e.lost = nil, false
 	return nil
 }
 
@@ -127,6 +131,8 @@ func TestEnsure(t *testing.T) {
 	ensure(newEmulator(t, rt, func(c *Config) { c.Labels = map[string]string{runtime.LabelRun: "2"} }), false)
 	rt.c.State = "exited"
 	ensure(e, true, "start")
+	rt.c.State, rt.lost = "exited", true
+	ensure(e, true, "start", "remove", "create", "start")
 	ensure(newEmulator(t, rt, func(c *Config) { c.Memory = 1 << 30 }), true, "remove", "create", "start")
 	rt.imageID = "sha256:2"
 	ensure(newEmulator(t, rt, func(c *Config) { c.Memory = 1 << 30 }), true, "remove", "create", "start")

@@ -40,6 +40,7 @@ type engine struct {
 	stopped    []string
 	log        string
 	startErr   error
+	lost       string // the ID that StartContainer has lost track of
 	onStart    func(*runtime.Container)
 }
 
@@ -90,6 +91,9 @@ func (e *engine) StartContainer(_ context.Context, id string) error {
 	defer e.mu.Unlock()
 	if e.startErr != nil {
 		return e.startErr
+	}
+	if id == e.lost {
+		return fmt.Errorf("start %s: %w", id, runtime.ErrLost)
 	}
 	c := e.containers[id]
 	c.State, c.Started = "running", time.Now()

@@ -273,6 +273,24 @@ func TestAFailedStartLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestALostContainerIsCreatedAnew(t *testing.T) {
+	e := newEngine(t, &fakeProm{})
+	p := NewPrometheus(e, promConfigIn(t, t.TempDir()))
+	if _, err := p.Ensure(t.Context(), event.Discard); err != nil {
+		t.Fatal(err)
+	}
+	lost := e.containers["id-1"]
+	lost.State = "exited"
+	e.containers["id-1"], e.lost = lost, "id-1"
+	changed, err := p.Ensure(t.Context(), event.Discard)
+	if err != nil || !changed {
+		t.Fatalf("changed %v, %v", changed, err)
+	}
+	if len(e.containers) != 1 || e.containers["id-2"].State != "running" {
+		t.Errorf("containers: %+v, want id-2 alone, running", e.containers)
+	}
+}
+
 func TestAMissingImageIsUnavailable(t *testing.T) {
 	e := newEngine(t, &fakeProm{})
 	e.imageID = ""
