@@ -198,19 +198,37 @@ func (r *Release) repair(hc *action.Configuration, last *release.Release, rep ev
 	if !status.IsPending() && status != release.StatusUninstalling && status != release.StatusUninstalled {
 		return last, nil
 	}
-	deployed, err := hc.Releases.Deployed(r.spec.Name)
-	switch {
-	case status.IsPending() && err == nil:
-		rep.Log("sandbox", fmt.Sprintf("revision %d was left %s by an interrupted run: rolling back to revision %d", last.Version, status, deployed.Version))
-		return r.rollback(hc, deployed.Version)
-	case err != nil && !errors.Is(err, driver.ErrReleaseNotFound) && !errors.Is(err, driver.ErrNoDeployedReleases):
-		return nil, fmt.Errorf("read the history of release %q: %w", r.spec.Name, err)
+	if status.IsPending() {
+		good, err := lastGood(hc, r.spec.Name)
+		if err != nil {
+			return nil, err
+		}
+		if good != nil {
+			rep.Log("sandbox", fmt.Sprintf("revision %d was left %s by an interrupted run: rolling back to revision %d", last.Version, status, good.Version))
+			return r.rollback(hc, good.Version)
+		}
 	}
 	rep.Log("sandbox", fmt.Sprintf("revision %d was left %s by an interrupted run: removing it to install anew", last.Version, status))
-	if err := r.remove(hc); err != nil {
-		return nil, err
+	return nil, r.remove(hc)
+}
+
+// lastGood returns the newest revision that was deployed, or is still counted
+// as such, or nil.
+func lastGood(hc *action.Configuration, name string) (*release.Release, error) {
+	history, err := hc.Releases.History(name)
+	if err != nil {
+		return nil, fmt.Errorf("read the history of release %q: %w", name, err)
 	}
-	return nil, nil
+	var good *release.Release
+	for _, rel := range history {
+		if s := rel.Info.Status; s != release.StatusDeployed && s != release.StatusSuperseded {
+			continue
+		}
+		if good == nil || rel.Version > good.Version {
+			good = rel
+		}
+	}
+	return good, nil
 }
 
 func (r *Release) rollback(hc *action.Configuration, version int) (*release.Release, error) {

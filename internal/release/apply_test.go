@@ -134,6 +134,11 @@ func TestApplyRepairsWhatAnInterruptedRunLeft(t *testing.T) {
 			map[int]release.Status{1: release.StatusSuperseded, 2: release.StatusFailed, 3: release.StatusPendingRollback, 4: release.StatusSuperseded, 5: release.StatusDeployed},
 			"sandbox: revision 3 was left pending-rollback by an interrupted run: rolling back to revision 1",
 		},
+		"upgrade, killed at its very end": {
+			[]*release.Release{in(release.StatusSuperseded, deployed(1, "x")), in(release.StatusPendingUpgrade, deployed(2, "y"))},
+			map[int]release.Status{1: release.StatusSuperseded, 2: release.StatusPendingUpgrade, 3: release.StatusSuperseded, 4: release.StatusDeployed},
+			"rolling back to revision 1",
+		},
 		"upgrade of what never worked": {
 			[]*release.Release{in(release.StatusFailed, deployed(1, "x")), in(release.StatusPendingUpgrade, deployed(2, "y"))},
 			map[int]release.Status{1: release.StatusDeployed},

@@ -78,7 +78,7 @@ func TestValuesLieOverEachOther(t *testing.T) {
 	assert.Equal(t, map[string]any{"a": "spec"}, own["nested"], "the caller's values are left alone")
 }
 
-func TestFingerof(t *testing.T) {
+func TestFingerprint(t *testing.T) {
 	files := chartFiles()
 	base := Spec{Name: "web", Namespace: "production", Chart: writeChart(t, files), Values: map[string]any{"replicas": 3}}
 	of := func(s Spec) string {
