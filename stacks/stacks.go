@@ -63,7 +63,7 @@ func Materialize(name, dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("open the folder of stack %q: %w", name, err)
 	}
-	defer root.Close() //nolint:errcheck // a folder handle: nothing is lost when closing fails
+	defer root.Close() // a folder handle: nothing is lost when closing fails
 	if err := removeForeign(root, stack); err != nil {
 		return "", fmt.Errorf("clean the folder of stack %q: %w", name, err)
 	}

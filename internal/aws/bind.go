@@ -25,8 +25,9 @@ const (
 	// ObjectName is the name of the Service and, in each namespace, of the
 	// ConfigMap and the Secret from which pods take their AWS environment.
 	ObjectName = "aws-emulator"
-	// ServiceHost and ServicePort are where pods reach the emulator.
+	// ServiceHost is the name by which pods reach the emulator.
 	ServiceHost = ObjectName + "." + Namespace + ".svc.cluster.local"
+	// ServicePort is the port of that Service.
 	ServicePort = 4566
 
 	// AccessKey and SecretKey are the credentials that the emulator takes for

@@ -30,7 +30,7 @@ component, each line led by its source. Escape sequences are removed.`,
 			if err != nil {
 				return err
 			}
-			defer s.Close() //nolint:errcheck // nothing was written
+			defer s.Close() // nothing was written
 			component := ""
 			if len(argv) == 1 {
 				component = argv[0]

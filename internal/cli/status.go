@@ -52,7 +52,7 @@ func statusOf(ctx context.Context, name string, wait time.Duration) (render.Stat
 	if err != nil {
 		return render.Status{}, err
 	}
-	defer s.Close() //nolint:errcheck // nothing was written
+	defer s.Close() // nothing was written
 	deadline := time.Now().Add(wait)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -56,11 +56,12 @@ func runKind(engine, network, kubeconfig string, cfg *v1alpha4.Cluster, logger l
 	)
 }
 
-// Ensure brings the cluster to run and to be ready: it creates one that is
-// absent, starts one that is stopped, replaces one whose creation did not
-// finish, and waits. It reports whether it had to do more than wait. A cluster
-// that differs from its Config is not replaced, since its content would be
-// lost; that is a fault of code Conflict.
+// Ensure brings the cluster to run and its API server to answer: it creates one
+// that is absent, starts one that is stopped and replaces one whose creation did
+// not finish. It reports whether it had to. What runs in a new cluster may still
+// be starting; WaitReady waits for that. A cluster that differs from its Config
+// is not replaced, since its content would be lost; that is a fault of code
+// Conflict.
 func (c *Cluster) Ensure(ctx context.Context, rep event.Reporter) (bool, error) {
 	st, err := c.Inspect(ctx)
 	if err != nil {
@@ -92,6 +93,9 @@ func (c *Cluster) Ensure(ctx context.Context, rep event.Reporter) (bool, error) 
 	}
 	if err != nil {
 		return false, err
+	}
+	if st.Phase == Absent || st.Phase == Partial {
+		return true, nil // kubeadm waits for the API server
 	}
 	return st.Phase != Running, c.WaitReady(ctx, rep)
 }
@@ -182,7 +186,7 @@ func (c *Cluster) abandon(ctx context.Context, done <-chan error) error {
 	for {
 		err := c.remove(ctx)
 		select {
-		case <-done:
+		case <-done: //nolint:errcheck // kind failed because its nodes were removed
 			return c.remove(ctx)
 		case <-ticker.C:
 			if err != nil {

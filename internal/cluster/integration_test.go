@@ -34,6 +34,9 @@ func TestCluster(t *testing.T) {
 
 	took := stopwatch(t)
 	changed, err := c.Ensure(ctx, logTo{t})
+	if err == nil {
+		err = c.WaitReady(ctx, logTo{t})
+	}
 	if err != nil {
 		fail(t, err)
 	}

@@ -69,7 +69,7 @@ func (c *Cluster) WaitReady(ctx context.Context, rep event.Reporter) error {
 		if len(last) > 0 {
 			f.Why = last[0]
 		}
-		f.Log, f.Cause = append(last, c.evidence(ctx)...), err
+		f.Log, f.Cause = slices.Concat(last, c.evidence(ctx)), err
 		return f
 	}
 	return err

@@ -128,7 +128,7 @@ func TestDiscoveryThroughTheAPIForReal(t *testing.T) {
 		if err := srv.Close(); err != nil {
 			t.Error(err)
 		}
-		<-served
+		<-served //nolint:errcheck // always ErrServerClosed
 	})
 
 	access := Access{Server: "https://" + listener.Addr().String(), CA: ca, Token: apiToken}

@@ -261,10 +261,10 @@ func TestBoardIsNeverSilent(t *testing.T) {
 		b := newBoard(seen, 2)
 		build, base := b.begin("go build x"), b.begin("debian bookworm")
 		build.set("%d packages compiled", 7)
-		time.Sleep(heartbeat + time.Second) // virtual time
+		time.Sleep(heartbeat + time.Second) //nolint:forbidigo // virtual time
 		base.end()
 		base.end()
-		time.Sleep(heartbeat)
+		time.Sleep(heartbeat) //nolint:forbidigo // virtual time
 		build.wait(true)
 		other := b.begin("compile pause")
 		build.end()

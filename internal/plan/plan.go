@@ -96,7 +96,7 @@ func Build(st *stack.Stack) []Item {
 		needs[c.ID] = stepsOf(c.DependsOn)
 	}
 	for _, m := range spec.Terraform {
-		after := append(needs[id(Module, m.Name)], id(Toolchain, ""))
+		after := slices.Concat(needs[id(Module, m.Name)], []string{id(Toolchain, "")})
 		if emulated {
 			after = append(after, id(Emulator, ""))
 		}
@@ -119,7 +119,7 @@ func Build(st *stack.Stack) []Item {
 	}
 
 	for _, r := range spec.Releases {
-		after := append(needs[id(Release, r.Name)], id(Cluster, ""))
+		after := slices.Concat(needs[id(Release, r.Name)], []string{id(Cluster, "")})
 		if emulated {
 			after = append(after, id(Binding, ""))
 		}

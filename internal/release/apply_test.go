@@ -107,7 +107,7 @@ func TestCheckWantsTheObjectsToo(t *testing.T) {
 	require.NoError(t, err)
 
 	gvr := refTo("", "v1", "ConfigMap", "web").gvr
-	f.cluster.metadata = newFakeCluster(t).cluster.metadata // the ConfigMap is gone
+	f.metadata = newFakeCluster(t).metadata // the ConfigMap is gone
 	done, _, err := r.Check(t.Context())
 	require.NoError(t, err)
 	assert.False(t, done, "%s is missing", gvr.Resource)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"helm.sh/helm/v3/pkg/action"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
 )
@@ -55,7 +54,7 @@ func TestWarningsGoToTheReporter(t *testing.T) {
 	warnings{&heard}.HandleWarningHeader(199, "-", "not for people")
 	assert.Equal(t, []string{"kubernetes: warning: spec.x is deprecated"}, heard.lines)
 
-	var log action.DebugLog = debugLog(&heard)
+	log := debugLog(&heard)
 	log("creating %d resource(s)", 2)
 	assert.Contains(t, heard.text(), "helm: creating 2 resource(s)")
 

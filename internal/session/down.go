@@ -40,7 +40,7 @@ func Down(ctx context.Context, name string, sink event.Sink) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("make a folder for the engine: %w", err), s.Close())
 	}
-	defer os.RemoveAll(engineDir) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(engineDir) // a temporary folder
 	if s.engine, err = podman.Open(ctx, podman.Options{StateDir: engineDir}); err != nil {
 		return errors.Join(err, s.Close())
 	}
@@ -152,12 +152,12 @@ func liveNames(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the engine: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(dir) // a temporary folder
 	engine, err := podman.Open(ctx, podman.Options{StateDir: dir})
 	if err != nil {
 		return nil, err
 	}
-	defer engine.Close() //nolint:errcheck // only asked
+	defer engine.Close() // only asked
 	var names []string
 	list, err := engine.Containers(ctx, map[string]string{runtime.LabelName: ""})
 	if err != nil {

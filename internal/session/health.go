@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -188,7 +189,7 @@ func (s *Session) ensureHealthy(ctx context.Context, rep event.Reporter) (steps.
 		})
 		select {
 		case <-ctx.Done():
-			if context.Cause(ctx) == context.DeadlineExceeded {
+			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 				return steps.Result{}, &fault.Error{
 					Code: fault.Unhealthy, What: worst.Component + " is " + string(worst.State), Why: worst.Reason,
 					Try: "sandbox status, sandbox logs " + worst.Component, Log: blockers,

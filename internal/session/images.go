@@ -23,12 +23,12 @@ func Images(ctx context.Context, mode string) ([]image.Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the engine: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(dir) // a temporary folder
 	engine, err := podman.Open(ctx, podman.Options{StateDir: dir})
 	if err != nil {
 		return nil, err
 	}
-	defer engine.Close() //nolint:errcheck // only asked
+	defer engine.Close() // only asked
 	_, resolver, err := newResolver(engine, mode)
 	if err != nil {
 		return nil, err

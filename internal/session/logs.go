@@ -171,7 +171,7 @@ func (s *Session) podSources(ctx context.Context, r stack.Release, opt LogOption
 				if err != nil {
 					return err
 				}
-				defer body.Close() //nolint:errcheck // read to its end or given up
+				defer body.Close() // read to its end or given up
 				_, err = io.Copy(w, body)
 				return err
 			}})
@@ -200,7 +200,7 @@ func merge(ctx context.Context, sources []logSource, follow bool, w io.Writer) e
 		g.Go(func() error {
 			r, pipe := io.Pipe()
 			go func() { pipe.CloseWithError(src.read(ctx, pipe)) }()
-			defer r.Close() //nolint:errcheck // ends the reader above
+			defer r.Close() // ends the reader above
 			err := eachLine(r, func(line string) error {
 				mu.Lock()
 				defer mu.Unlock()

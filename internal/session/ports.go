@@ -108,7 +108,7 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	defer l.Close() //nolint:errcheck // it only held the port
+	defer l.Close() // it only held the port
 	_, text, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)

@@ -95,7 +95,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "check its permissions", "can't read %s", quote(path))
 	}
-	defer f.Close() //nolint:errcheck // read only: nothing is lost when closing fails
+	defer f.Close() // read only: nothing is lost when closing fails
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "check the file", "can't read %s", quote(path))

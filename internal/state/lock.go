@@ -135,7 +135,7 @@ func (d *Dir) Holder() (Holder, bool, error) {
 	if err != nil {
 		return Holder{}, false, fmt.Errorf("read the lock of sandbox %q: %w", d.name, err)
 	}
-	defer f.Close() //nolint:errcheck // opened for reading
+	defer f.Close() // opened for reading
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 	if err == nil {
 		return Holder{}, false, nil

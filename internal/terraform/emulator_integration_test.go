@@ -38,7 +38,6 @@ type emulator struct {
 	rt    runtime.Runtime
 	image string
 	id    string
-	url   string
 }
 
 func newEmulator(t *testing.T) *emulator {

@@ -126,7 +126,7 @@ func (m *Module) unlockCopy(fromMirror []string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := writeIfChanged(file, content); err != nil {
+	if err := writeIfChanged(file, content); err != nil {
 		return fmt.Errorf("write lock file: %w", err)
 	}
 	return nil

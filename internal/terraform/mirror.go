@@ -128,16 +128,16 @@ func cliConfig(mirrorDir string, fromMirror []string, pluginCache string) []byte
 
 // writeIfChanged writes a private file, atomically, unless it has the content
 // already. A symbolic link in its place is replaced, not followed.
-func writeIfChanged(file string, content []byte) (changed bool, err error) {
+func writeIfChanged(file string, content []byte) error {
 	if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() {
 		old, err := os.ReadFile(file)
 		if err == nil && string(old) == string(content) {
-			return false, nil
+			return nil
 		}
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+		return err
 	}
-	return true, writePrivate(file, content)
+	return writePrivate(file, content)
 }
 
 // writePrivate writes a file of mode 0600 atomically.
@@ -146,7 +146,7 @@ func writePrivate(file string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // gone after the rename
+	defer os.Remove(tmp.Name()) // gone after the rename
 	if _, err := tmp.Write(content); err != nil {
 		return errors.Join(err, tmp.Close())
 	}

@@ -27,7 +27,7 @@ func (m *Module) writeOutputs(outputs map[string]Output) error {
 	}
 	data, err := json.MarshalIndent(outputs, "", "  ")
 	if err == nil {
-		_, err = writeIfChanged(m.paths.outputs, data)
+		err = writeIfChanged(m.paths.outputs, data)
 	}
 	if err != nil {
 		return fmt.Errorf("record outputs of module %q: %w", m.cfg.Name, err)

@@ -145,7 +145,7 @@ func (m *Module) writeOverrides(folders []*folder, schema *providerInfo) error {
 		if err != nil {
 			return fmt.Errorf("write override of module folder %s: %w", f.dir, err)
 		}
-		if _, err := writeIfChanged(file, append(content, '\n')); err != nil {
+		if err := writeIfChanged(file, append(content, '\n')); err != nil {
 			return fmt.Errorf("write override of module folder %s: %w", f.dir, err)
 		}
 	}

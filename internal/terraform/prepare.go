@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 	"github.com/rogpeppe/go-internal/lockedfile"
@@ -39,7 +40,7 @@ func (m *Module) prepare(ctx context.Context, rep event.Reporter, force bool) (*
 	if err != nil {
 		return nil, err
 	}
-	defer src.Close() //nolint:errcheck // a directory handle
+	defer src.Close() // a directory handle
 	if err := m.makeWorkspace(); err != nil {
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func (m *Module) seedLock(rec *record, lock []byte) error {
 // writeSettings writes the tool's configuration and the variables' values,
 // which thus appear on no command line.
 func (m *Module) writeSettings(config []byte) error {
-	if _, err := writeIfChanged(m.paths.cliConfig, config); err != nil {
+	if err := writeIfChanged(m.paths.cliConfig, config); err != nil {
 		return fmt.Errorf("write CLI configuration of module %q: %w", m.cfg.Name, err)
 	}
 	vars := m.cfg.Vars
@@ -124,7 +125,7 @@ func (m *Module) writeSettings(config []byte) error {
 	}
 	data, err := json.MarshalIndent(vars, "", "  ")
 	if err == nil {
-		_, err = writeIfChanged(m.paths.vars, data)
+		err = writeIfChanged(m.paths.vars, data)
 	}
 	if err != nil {
 		return fmt.Errorf("write variables of module %q: %w", m.cfg.Name, err)
@@ -232,7 +233,7 @@ func (m *Module) redirect(ctx context.Context, p *prepared, folders []*folder, r
 	if err != nil {
 		return err
 	}
-	p.folders = append(folders[:len(folders):len(folders)], more...)
+	p.folders = slices.Concat(folders, more)
 	if usesAWS(p.folders) {
 		list, err := m.readLock()
 		if err != nil {

@@ -253,11 +253,11 @@ func requirementOf(name string, attr *hcl.Attribute) requirement {
 		return r
 	}
 	for _, kv := range pairs {
-		key, text := hcl.ExprAsKeyword(kv.Key), ""
+		key := hcl.ExprAsKeyword(kv.Key)
 		if key == "" {
 			key, _ = literal(kv.Key)
 		}
-		text, _ = literal(kv.Value)
+		text, _ := literal(kv.Value)
 		switch {
 		case key == "source" && text != "":
 			r.source = providerSource(text)

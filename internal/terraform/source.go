@@ -143,7 +143,7 @@ func (m *Module) Check(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	defer s.Close() //nolint:errcheck // a directory handle
+	defer s.Close() // a directory handle
 	rec, err := m.readRecord()
 	if err != nil {
 		return Status{}, err

@@ -100,7 +100,7 @@ func (m *Module) prepareState(rec record, rep event.Reporter) (lost int, err err
 	}
 	data, err := os.ReadFile(m.paths.state)
 	if err == nil {
-		_, err = writeIfChanged(m.paths.snapshot, data)
+		err = writeIfChanged(m.paths.snapshot, data)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("keep the state as it was before apply: %w", err)

@@ -119,7 +119,7 @@ func TestLongWorkIsNeverSilent(t *testing.T) {
 		if _, err := s.Write([]byte(`{"@message":"q: Creating...","type":"apply_start","hook":{"resource":{"addr":"aws_sqs_queue.orders"},"action":"create"}}` + "\n")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(12 * time.Second) // of the bubble's own clock
+		time.Sleep(12 * time.Second) //nolint:forbidigo // virtual time
 		synctest.Wait()
 		stop()
 		last := rep.progress[len(rep.progress)-1]
@@ -129,7 +129,7 @@ func TestLongWorkIsNeverSilent(t *testing.T) {
 
 		rep = &recorder{}
 		stop = report(rep, "asking")
-		time.Sleep(6 * time.Second)
+		time.Sleep(6 * time.Second) //nolint:forbidigo // virtual time
 		synctest.Wait()
 		stop()
 		if len(rep.progress) != 2 || rep.progress[0].Text != "asking" || rep.progress[1].Text != "asking 5s" {

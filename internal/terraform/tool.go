@@ -63,7 +63,7 @@ func Detect(ctx context.Context, want string) (Tool, error) {
 	if err != nil {
 		return Tool{}, fmt.Errorf("detect terraform: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // an empty temporary folder
+	defer os.RemoveAll(dir) // an empty temporary folder
 	tf, err := tfexec.NewTerraform(dir, path)
 	if err != nil {
 		return Tool{}, fmt.Errorf("detect terraform: %w", err)

@@ -144,7 +144,7 @@ func hashFile(root *os.Root, rel string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return "", err
@@ -169,7 +169,7 @@ func (m *Module) copyTree(src *os.Root, files []sourceFile) error {
 	if err != nil {
 		return fmt.Errorf("open workspace of module %q: %w", m.cfg.Name, err)
 	}
-	defer dst.Close() //nolint:errcheck // a directory handle
+	defer dst.Close() // a directory handle
 	old, err := m.readManifest()
 	if err != nil {
 		return err
@@ -232,7 +232,7 @@ func copyFile(src, dst *os.Root, f sourceFile) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close() //nolint:errcheck // read only
+	defer in.Close() // read only
 	out, err := dst.OpenFile(f.rel, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func (m *Module) writeManifest(names []string) error {
 	slices.Sort(names)
 	data, err := json.Marshal(slices.Compact(names))
 	if err == nil {
-		_, err = writeIfChanged(m.paths.manifest, data)
+		err = writeIfChanged(m.paths.manifest, data)
 	}
 	if err != nil {
 		return fmt.Errorf("write file list of module %q: %w", m.cfg.Name, err)

@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	nettypes "go.podman.io/common/libnetwork/types"
 	"go.podman.io/podman/v6/pkg/specgen"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 )

@@ -29,10 +29,10 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	if _, err := podman.Open(background(), podman.Options{StateDir: dir}); err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println("open")
+	fmt.Fprintln(os.Stdout, "open")
 	select {}
 }
 
