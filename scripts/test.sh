@@ -1,14 +1,31 @@
 #!/usr/bin/env bash
-# Everything that needs the real engine: the platform images, the integration
-# tests of each adapter, and the e2e scenarios. $1: build tags.
+# Everything that needs the real engine: the platform images, the e2e
+# scenarios, and the integration tests of each adapter. $1: build tags.
 set -euo pipefail
 tags=$1
+run() { echo "test: $*" >&2; "$@"; }
 
-make build
+run make build
 # Built once, with progress, so that no test is silent for minutes.
 bin/sandbox images build --progress plain
-if command -v node >/dev/null 2>&1; then
-  (cd stacks/web-app/app && npm ci --no-audit --no-fund --silent && npm test)
+SANDBOX_TEST_PROVIDERS=$(bin/sandbox images build terraform-provider-aws -q -o json | sed -n 's/.*"path": "\(.*\)".*/\1/p')
+export SANDBOX_TEST_PROVIDERS
+
+if command -v npm >/dev/null 2>&1; then
+  (cd stacks/web-app/app && run npm ci --no-audit --no-fund --silent && run npm test --silent)
 fi
-go test -tags "$tags integration" -count=1 -timeout 40m -p 1 -run 'Integration|Conformance' ./internal/... ./images/...
-go test -tags "$tags e2e" -count=1 -timeout 60m -v ./e2e/...
+
+run go test -tags "$tags e2e" -count=1 -timeout 60m -v ./e2e
+
+# The adapters, each against the real thing. The e2e scenarios have loaded the
+# images that they need into the engine.
+cleanup() { bin/sandbox down --name integration --yes --progress quiet; }
+trap cleanup EXIT
+cleanup
+run bin/sandbox up minimal --name integration --ports auto --progress plain
+run bin/sandbox exec --name integration -- sh -c 'SANDBOX_TEST_KUBECONFIG=$KUBECONFIG exec "$@"' sh \
+  go test -tags "$tags integration" -count=1 -timeout 20m ./internal/release
+cleanup
+run go test -tags "$tags integration" -count=1 -timeout 40m -p 1 \
+  ./images/... ./internal/aws ./internal/cluster ./internal/image ./internal/observe ./internal/packages \
+  ./internal/runtime/... ./internal/terraform

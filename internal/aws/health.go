@@ -48,6 +48,7 @@ func (e *Emulator) Health(ctx context.Context) []event.Health {
 		}
 		return e.withServices(all)
 	}
+	all.Since = c.Started // it loads its services before it answers
 	return e.health(all, r)
 }
 
@@ -71,6 +72,7 @@ func (e *Emulator) health(all event.Health, r *report) []event.Health {
 		h := serviceHealth(s, r)
 		if h.State != event.StateOK && hs[0].State == event.StateOK {
 			hs[0].State, hs[0].Reason, hs[0].Blames = event.StateDegraded, s+": "+h.Reason, h.Component
+			hs[0].Since = time.Time{}
 		}
 		hs = append(hs, h)
 	}

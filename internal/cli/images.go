@@ -57,7 +57,8 @@ built from packages where no registry can be reached.`,
 		Long: `Builds what is missing in the cache; what is there is left alone. It can be
 interrupted anywhere and goes on from the last finished part.`,
 		Example: `  sandbox images build
-  sandbox images build node localstack`,
+  sandbox images build node localstack
+  sandbox images build terraform-provider-aws -o json | jq -r '.[].path'`,
 		Args: cobra.ArbitraryArgs,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return session.Recipes(), cobra.ShellCompDirectiveNoFileComp
@@ -67,12 +68,15 @@ interrupted anywhere and goes on from the last finished part.`,
 			if err != nil {
 				return err
 			}
-			err = session.BuildImages(cmd.Context(), names, out)
+			built, err := session.BuildImages(cmd.Context(), names, out)
 			if closeErr := out.Close(); err == nil {
 				err = closeErr
 			}
 			if err != nil {
 				return &reported{err}
+			}
+			if a.output != "table" {
+				return a.data(built)
 			}
 			return nil
 		},

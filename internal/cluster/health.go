@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -63,6 +64,23 @@ func since(nodes []runtime.Container) time.Time {
 		}
 	}
 	return t
+}
+
+// readySince is when the node's Ready condition last changed.
+func readySince(n *corev1.Node) time.Time {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return time.Time{}
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // stoppedHealth is the health of a cluster of which some nodes do not run.
@@ -155,10 +173,11 @@ func (v *view) health(wantNodes int) []event.Health {
 	hs := []event.Health{{Component: component, State: event.StateOK}}
 	var ready int
 	for _, n := range v.nodes {
-		h := event.Health{Component: nodeComponent(n.Name), State: event.StateOK, Reason: n.Status.NodeInfo.KubeletVersion}
+		h := event.Health{Component: nodeComponent(n.Name), State: event.StateOK, Reason: n.Status.NodeInfo.KubeletVersion, Since: readySince(n)}
 		if reason := v.nodeReason(n); reason != "" {
 			h.State, h.Reason = event.StateFailed, reason
 		} else {
+			hs[0].Since = latest(hs[0].Since, h.Since)
 			ready++
 		}
 		hs = append(hs, h)
@@ -168,8 +187,10 @@ func (v *view) health(wantNodes int) []event.Health {
 	case len(bs) == 0:
 		hs[0].Reason = fmt.Sprintf("%d of %d nodes ready", ready, wantNodes)
 	case ready == 0:
+		hs[0].Since = time.Time{}
 		hs[0].State, hs[0].Reason = event.StateFailed, bs[0].String()
 	default:
+		hs[0].Since = time.Time{}
 		hs[0].State, hs[0].Reason = event.StateDegraded, bs[0].String()
 	}
 	return hs

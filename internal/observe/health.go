@@ -34,7 +34,11 @@ func (p *Prometheus) Health(ctx context.Context) []event.Health {
 		rules.Reason = "prometheus is failed"
 		return []event.Health{h, rules}
 	}
-	return []event.Health{p.targetHealth(ctx, c, h), rulesHealth(ctx, c, base)}
+	h = p.targetHealth(ctx, c, h)
+	if h.State != event.StateOK {
+		h.Since = time.Time{} // Prometheus does not say since when
+	}
+	return []event.Health{h, rulesHealth(ctx, c, base)}
 }
 
 // targetHealth completes the health of a Prometheus that is ready with what it
@@ -227,7 +231,7 @@ func (s *service) health(ctx context.Context) (h event.Health, base string) {
 		}
 		return h, base
 	}
-	h.State = event.StateOK
+	h.State, h.Since = event.StateOK, c.Started
 	return h, base
 }
 

@@ -215,10 +215,14 @@ func TestHealth(t *testing.T) {
 
 	_, err := r.Apply(t.Context(), event.Discard)
 	require.NoError(t, err)
+	deployed := r.Health(t.Context())
+	require.Len(t, deployed, 2)
+	assert.WithinDuration(t, time.Now(), deployed[0].Since, time.Minute, "since it was deployed")
+	deployed[0].Since = time.Time{}
 	assert.Equal(t, []event.Health{
 		{Component: "release/web", State: event.StateOK, Reason: "3 of 3 pods ready"},
 		{Component: "release/web/Deployment/web", State: event.StateOK, Reason: "3 of 3 ready"},
-	}, r.Health(t.Context()))
+	}, deployed)
 
 	f.dynamic.PrependReactor("get", "deployments", func(k8stesting.Action) (bool, runtime.Object, error) {
 		return true, toUnstructured(t, deployment("web", 2)), nil

@@ -34,7 +34,7 @@ func (r *Release) Health(ctx context.Context) []event.Health {
 	}
 	all[0].State, all[0].Reason = overall(rel, objects)
 	if all[0].State == event.StateOK {
-		all[0].Try = ""
+		all[0].Try, all[0].Since = "", rel.Info.LastDeployed.Time
 	}
 	return all
 }

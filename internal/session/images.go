@@ -49,19 +49,29 @@ func Recipes() []string {
 	return names
 }
 
-// BuildImages builds the named components from packages, or all of them. It
-// needs no engine.
-func BuildImages(ctx context.Context, names []string, sink event.Sink) error {
+// Built is a component that was built from packages.
+type Built struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Kind    string `json:"kind"`
+	Path    string `json:"path"`          // an OCI layout, a folder or an executable
+	Ref     string `json:"ref,omitempty"` // of an image
+}
+
+// BuildImages builds the named components from packages, or all of them, and
+// returns where they are. It needs no engine.
+func BuildImages(ctx context.Context, names []string, sink event.Sink) ([]Built, error) {
 	builder, err := packages.New(packages.Options{Recipes: images.FS})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(names) == 0 {
 		names = Recipes()
 	}
 	slices.Sort(names)
+	names = slices.Compact(names)
 	var list []steps.Step
-	for _, name := range slices.Compact(names) {
+	for _, name := range names {
 		list = append(list, steps.Step{ID: name, Title: "image " + name, Apply: func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
 			if a, there, err := builder.Cached(name); err != nil || there {
 				return steps.Result{Done: true, Note: a.Version}, err
@@ -75,7 +85,18 @@ func BuildImages(ctx context.Context, names []string, sink event.Sink) error {
 	log.Emit(event.PlanReady{Stack: "platform images", Command: "images build", Steps: steps.Plan(list)})
 	runErr := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
-	return errors.Join(runErr, log.Close())
+	if err := errors.Join(runErr, log.Close()); err != nil {
+		return nil, err
+	}
+	var built []Built
+	for _, name := range names {
+		a, err := builder.Plan(name)
+		if err != nil {
+			return nil, err
+		}
+		built = append(built, Built{Name: a.Name, Version: a.Version, Kind: string(a.Kind), Path: a.Path, Ref: a.Ref})
+	}
+	return built, nil
 }
 
 // recipes lets the resolver build from packages, of which it knows nothing.
