@@ -8,8 +8,10 @@ SHELL       := /bin/bash
 TAGS     := remote exclude_graphdriver_btrfs containers_image_openpgp
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X github.com/sandbox-stack/sandbox/internal/cli.version=$(VERSION)
+# The same flags everywhere, so that the program, its tests and the platform's
+# Kubernetes programs share what they compile.
 export CGO_ENABLED := 0
-GO_BUILD := go build -trimpath -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
+export GOFLAGS     := $(strip $(GOFLAGS) -trimpath)
 CACHE    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sandbox
 TOOLS    := $(CACHE)/tools
 STACK    ?= web-app
@@ -24,7 +26,7 @@ demo: setup build ## bring the web-app stack up on this machine and show its hea
 	bin/sandbox up $(STACK)
 
 build: ## compile bin/sandbox
-	$(GO_BUILD) -o bin/sandbox ./cmd/sandbox
+	@scripts/build.sh "$(TAGS)" "$(LDFLAGS)"
 
 check: ## fast tests: format, vet, unit and golden tests (no engine, no network)
 	scripts/check.sh "$(TAGS)"
@@ -53,7 +55,7 @@ generate: ## regenerate the stack file's JSON schema
 setup: ## install what is missing: Podman and what builds images from packages
 	scripts/setup.sh
 
-clean: ## remove build results (not the image cache: `sandbox images prune` does that)
+clean: ## remove build results; the image cache stays
 	rm -rf bin dist artifacts
 
 help: ## this list

@@ -66,7 +66,7 @@ func newWorld(t *testing.T, names ...string) *world {
 		for _, name := range names {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			defer cancel()
-			if res := w.runContext(ctx, nil, "down", "--name", name, "--yes"); res.code != 0 {
+			if res := w.runContext(ctx, nil, "down", "--name", name, "--images"); res.code != 0 {
 				t.Errorf("down %s: exit %d\n%s", name, res.code, res.stderr)
 			}
 		}

@@ -124,7 +124,7 @@ func TestKilled(t *testing.T) {
 	if st := w.status(name); !st.State.Healthy() {
 		t.Errorf("%s is %s", name, st.State)
 	}
-	w.must("down", "--name", name)
+	w.must("down", "--name", name, "--images")
 	w.assertNothingLeft(name, map[string]string{"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "PROMETHEUS_URL": "http://127.0.0.1:1", "ALERTMANAGER_URL": "http://127.0.0.1:1"})
 }
 

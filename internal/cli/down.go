@@ -12,13 +12,13 @@ import (
 )
 
 func (a *app) downCommand() *cobra.Command {
-	var all, yes bool
+	var all, yes, images bool
 	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Remove a sandbox and leave nothing behind",
-		Long: `Removes the containers, networks, volumes and images that carry the sandbox's
-label, and its state folder. Nothing else is touched; platform images stay in the
-cache for the next run.`,
+		Long: `Removes the containers, networks and volumes that carry the sandbox's label, and
+its state folder. Nothing else is touched. The images that were built for it stay,
+so that the next up is quick; --images removes them as well.`,
 		Example: `  sandbox down
   sandbox down --name review
   sandbox down --all --yes`,
@@ -51,7 +51,10 @@ cache for the next run.`,
 				if err != nil {
 					return err
 				}
-				err = session.Down(ctx, name, out)
+				err = session.Down(ctx, name, images, out)
+				if err != nil {
+					err = &reported{err}
+				}
 				errs = append(errs, err, out.Close())
 			}
 			if len(names) == 0 {
@@ -62,6 +65,7 @@ cache for the next run.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "every sandbox of this user")
+	cmd.Flags().BoolVar(&images, "images", false, "the images that were built for it as well")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }

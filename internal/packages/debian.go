@@ -109,6 +109,10 @@ func (b *Builder) bootstrap(ctx context.Context, t *task, d Debian, hooks []stri
 	)
 	return b.exec(ctx, t, command{name: "mmdebstrap", args: args, stdout: out, line: func(line string) {
 		if note, ok := strings.CutPrefix(line, "I: "); ok {
+			// The text of a hook is long and means nothing to a reader.
+			if strings.HasPrefix(note, "running --") {
+				note = "running its set-up script"
+			}
 			t.set("%s", strings.TrimSuffix(note, "..."))
 			return
 		}

@@ -21,8 +21,9 @@ import (
 
 // Down removes what carries the sandbox's label, its cluster and its state. It
 // goes by labels alone, so it needs no record, and what is gone already is no
-// error. Resources in the emulator go with it.
-func Down(ctx context.Context, name string, sink event.Sink) error {
+// error. Resources in the emulator go with it. The images that were built for
+// the sandbox are a cache for the next up; they go only where images is set.
+func Down(ctx context.Context, name string, images bool, sink event.Sink) error {
 	if err := stack.CheckName(name); err != nil {
 		return err
 	}
@@ -49,9 +50,11 @@ func Down(ctx context.Context, name string, sink event.Sink) error {
 	list := []steps.Step{
 		{ID: "cluster", Title: "cluster", Apply: s.removeCluster},
 		{ID: "containers", Title: "containers", Apply: s.removeContainers},
-		{ID: "images", Title: "images", After: []string{"cluster", "containers"}, Apply: s.removeImages},
 		{ID: "network", Title: "network", After: []string{"cluster", "containers"}, Apply: s.removeNetworks},
-		{ID: "state", Title: "state", After: []string{"images", "network"}, Apply: s.removeState},
+		{ID: "state", Title: "state", After: []string{"network"}, Apply: s.removeState},
+	}
+	if images {
+		list = append(list, steps.Step{ID: "images", Title: "images", After: []string{"cluster", "containers"}, Apply: s.removeImages})
 	}
 	log.Emit(event.PlanReady{Stack: name, Command: "down", Steps: steps.Plan(list)})
 	runErr := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
