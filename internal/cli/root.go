@@ -9,12 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/render"
@@ -44,6 +47,11 @@ type app struct {
 // cancels what runs, which stops cleanly and can be resumed; the second ends
 // the program at once.
 func Main(args []string, streams Streams) int {
+	// What libraries have to say goes through events; client-go and Helm would
+	// write their own notes into the middle of the output.
+	log.SetOutput(io.Discard)
+	klog.SetLogger(logr.Discard())
+
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
@@ -175,6 +183,7 @@ func knownCommand(cmd *cobra.Command, words []string) error {
 		return nil
 	}
 	try := cmd.CommandPath() + " --help"
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(words[0]); len(near) > 0 {
 		try = cmd.CommandPath() + " " + near[0]
 	}

@@ -113,6 +113,9 @@ func Start(ctx context.Context, w Wanted, opt Options) (*Session, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close(), s.forgetIfNew())
 	}
+	if err := s.checkNodes(ctx); err != nil {
+		return nil, errors.Join(err, s.Close(), s.forgetIfNew())
+	}
 	if err := s.choosePorts(ctx); err != nil {
 		return nil, errors.Join(err, s.Close(), s.forgetIfNew())
 	}
@@ -120,6 +123,28 @@ func Start(ctx context.Context, w Wanted, opt Options) (*Session, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// checkNodes refuses several nodes where the node image is built from packages:
+// its pod network is fixed to one node.
+func (s *Session) checkNodes(ctx context.Context) error {
+	if s.stack.Spec.Cluster.Nodes <= 1 {
+		return nil
+	}
+	list, err := s.resolver.List(ctx)
+	if err != nil {
+		return err
+	}
+	node := find(list, func(i image.Status) bool { return i.Name == plan.NodeImage })
+	if !strings.HasPrefix(node.Ref, packages.RepositoryPrefix) {
+		return nil
+	}
+	return &fault.Error{
+		Code: fault.Unavailable, Pos: s.stack.Position("spec", "cluster", "nodes"),
+		What: fmt.Sprintf("a cluster of %d nodes needs kind's own node image", s.stack.Spec.Cluster.Nodes),
+		Why:  "no image registry can be reached, and the pod network of the image built from packages is fixed to one node",
+		Try:  "nodes: 1, or sandbox up --images registry where a registry can be reached",
+	}
 }
 
 // forgetIfNew removes the state folder of a sandbox that was never recorded,
