@@ -108,5 +108,8 @@ func (a *app) progressSink() (render.Sink, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "sandbox up --help", "--progress %s", a.progress)
 	}
+	if plain, ok := sink.(*render.Plain); ok {
+		plain.Logs = a.verbose
+	}
 	return sink, nil
 }

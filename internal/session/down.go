@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,7 +11,6 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/cluster"
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
-	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
 	"github.com/sandbox-stack/sandbox/internal/stack"
 	"github.com/sandbox-stack/sandbox/internal/state"
 	"github.com/sandbox-stack/sandbox/internal/steps"
@@ -37,14 +34,16 @@ func Down(ctx context.Context, name string, images bool, sink event.Sink) error 
 	}
 	s := newSession(name, &stack.Stack{}, Options{}, dir)
 	s.lock = lock
-	engineDir, err := os.MkdirTemp("", "sandbox-engine-") // the state folder goes away
-	if err != nil {
-		return errors.Join(fmt.Errorf("make a folder for the engine: %w", err), s.Close())
-	}
-	defer os.RemoveAll(engineDir) // a temporary folder
-	if s.engine, err = podman.Open(ctx, podman.Options{StateDir: engineDir}); err != nil {
-		return errors.Join(err, s.Close())
-	}
+	// Not in the state folder, which goes away.
+	err = withEngine(ctx, func(engine runtime.Runtime) error {
+		s.engine = engine
+		return s.removeAll(ctx, images, sink)
+	})
+	s.engine = nil // withEngine has closed it
+	return errors.Join(err, s.Close())
+}
+
+func (s *Session) removeAll(ctx context.Context, images bool, sink event.Sink) error {
 	began := time.Now()
 	log := event.NewLog(newRun(), nil, sink)
 	list := []steps.Step{
@@ -56,10 +55,10 @@ func Down(ctx context.Context, name string, images bool, sink event.Sink) error 
 	if images {
 		list = append(list, steps.Step{ID: "images", Title: "images", After: []string{"cluster", "containers"}, Apply: s.removeImages})
 	}
-	log.Emit(event.PlanReady{Stack: name, Command: "down", Steps: steps.Plan(list)})
+	log.Emit(event.PlanReady{Stack: s.name, Command: "down", Steps: steps.Plan(list)})
 	runErr := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
-	return errors.Join(runErr, log.Close(), s.Close())
+	return errors.Join(runErr, log.Close())
 }
 
 func (s *Session) own() map[string]string { return map[string]string{runtime.LabelName: s.name} }
@@ -114,8 +113,14 @@ func (s *Session) removeImages(ctx context.Context, _ event.Reporter) (steps.Res
 		return steps.Result{}, fmt.Errorf("list images: %w", err)
 	}
 	for _, img := range list {
-		if err := s.engine.RemoveImage(ctx, img.ID); err != nil && !errors.Is(err, runtime.ErrNotFound) {
-			return steps.Result{}, fmt.Errorf("remove image %s: %w", strings.Join(img.Names, " "), err)
+		refs := img.Names
+		if len(refs) == 0 { // what a later build left without its name
+			refs = []string{img.ID}
+		}
+		for _, ref := range refs {
+			if err := s.engine.RemoveImage(ctx, ref); err != nil && !errors.Is(err, runtime.ErrNotFound) {
+				return steps.Result{}, fmt.Errorf("remove image %s: %w", ref, err)
+			}
 		}
 	}
 	return removed(len(list), "image"), nil
@@ -151,39 +156,26 @@ func removed(n int, what string) steps.Result {
 
 // liveNames returns the sandboxes that have something in the engine.
 func liveNames(ctx context.Context) ([]string, error) {
-	dir, err := os.MkdirTemp("", "sandbox-engine-")
-	if err != nil {
-		return nil, fmt.Errorf("make a folder for the engine: %w", err)
-	}
-	defer os.RemoveAll(dir) // a temporary folder
-	engine, err := podman.Open(ctx, podman.Options{StateDir: dir})
-	if err != nil {
-		return nil, err
-	}
-	defer engine.Close() // only asked
 	var names []string
-	list, err := engine.Containers(ctx, map[string]string{runtime.LabelName: ""})
-	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
-	}
-	for _, c := range list {
-		names = append(names, c.Labels[runtime.LabelName])
-	}
-	nodes, err := engine.Containers(ctx, map[string]string{cluster.LabelKind: ""})
-	if err != nil {
-		return nil, fmt.Errorf("list nodes: %w", err)
-	}
-	for _, c := range nodes {
-		if name, ok := strings.CutPrefix(c.Labels[cluster.LabelKind], cluster.KindName("")); ok {
-			names = append(names, name)
+	err := withEngine(ctx, func(engine runtime.Runtime) error {
+		ours := map[string]string{runtime.LabelName: ""}
+		list, err := engine.Containers(ctx, ours)
+		if err != nil {
+			return fmt.Errorf("list containers: %w", err)
 		}
-	}
-	nets, err := engine.Networks(ctx, map[string]string{runtime.LabelName: ""})
-	if err != nil {
-		return nil, fmt.Errorf("list networks: %w", err)
-	}
-	for _, n := range nets {
-		names = append(names, n.Labels[runtime.LabelName])
-	}
-	return names, nil
+		for _, c := range list {
+			names = append(names, c.Labels[runtime.LabelName])
+		}
+		nets, err := engine.Networks(ctx, ours)
+		if err != nil {
+			return fmt.Errorf("list networks: %w", err)
+		}
+		for _, n := range nets {
+			names = append(names, n.Labels[runtime.LabelName])
+		}
+		clusters, err := cluster.Sandboxes(ctx, engine)
+		names = append(names, clusters...)
+		return err
+	})
+	return names, err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -13,27 +12,22 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/image"
 	"github.com/sandbox-stack/sandbox/internal/packages"
-	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
 	"github.com/sandbox-stack/sandbox/internal/steps"
 )
 
 // Images lists the platform images and where each comes from.
 func Images(ctx context.Context, mode string) ([]image.Status, error) {
-	dir, err := os.MkdirTemp("", "sandbox-engine-")
-	if err != nil {
-		return nil, fmt.Errorf("make a folder for the engine: %w", err)
-	}
-	defer os.RemoveAll(dir) // a temporary folder
-	engine, err := podman.Open(ctx, podman.Options{StateDir: dir})
-	if err != nil {
-		return nil, err
-	}
-	defer engine.Close() // only asked
-	_, resolver, err := newResolver(engine, mode)
-	if err != nil {
-		return nil, err
-	}
-	return resolver.List(ctx)
+	var list []image.Status
+	err := withEngine(ctx, func(engine runtime.Runtime) error {
+		_, resolver, err := newResolver(engine, mode)
+		if err != nil {
+			return err
+		}
+		list, err = resolver.List(ctx)
+		return err
+	})
+	return list, err
 }
 
 // Recipes returns the names of what can be built from packages.

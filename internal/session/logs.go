@@ -91,7 +91,7 @@ func (s *Session) Logs(ctx context.Context, component string, opt LogOptions, w 
 		}
 		sources = append(sources, found...)
 	}
-	return merge(ctx, sources, opt.Follow, w)
+	return mergeLogs(ctx, sources, opt.Follow, w)
 }
 
 // logSources returns the streams of one component.
@@ -180,9 +180,9 @@ func (s *Session) podSources(ctx context.Context, r stack.Release, opt LogOption
 	return sources, nil
 }
 
-// merge writes the lines of all sources: one source after the other, or, when
+// mergeLogs writes the lines of all sources: one source after the other, or, when
 // following, as they come.
-func merge(ctx context.Context, sources []logSource, follow bool, w io.Writer) error {
+func mergeLogs(ctx context.Context, sources []logSource, follow bool, w io.Writer) error {
 	width := 0
 	for _, src := range sources {
 		width = max(width, len(src.name))

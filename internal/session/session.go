@@ -209,13 +209,36 @@ func newSession(name string, st *stack.Stack, opt Options, dir *state.Dir) *Sess
 	return &Session{name: name, stack: st, opt: opt, dir: dir, refs: map[string]string{}, apps: map[string]string{}}
 }
 
+// openEngine connects to the container engine, with a private folder for what
+// it needs. Tests replace it.
+var openEngine = func(ctx context.Context, dir string) (runtime.Runtime, error) {
+	rt, err := podman.Open(ctx, podman.Options{StateDir: dir})
+	if err != nil {
+		return nil, err
+	}
+	return rt, nil
+}
+
+// withEngine calls f with an engine for a command that is about no sandbox.
+func withEngine(ctx context.Context, f func(runtime.Runtime) error) error {
+	dir, err := os.MkdirTemp("", "sandbox-engine-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the engine: %w", err)
+	}
+	engine, err := openEngine(ctx, dir)
+	if err == nil {
+		err = errors.Join(f(engine), engine.Close())
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
 // open connects the engine and prepares what images come from.
 func (s *Session) open(ctx context.Context) error {
 	engineDir, err := s.dir.Folder("engine")
 	if err != nil {
 		return err
 	}
-	if s.engine, err = podman.Open(ctx, podman.Options{StateDir: engineDir}); err != nil {
+	if s.engine, err = openEngine(ctx, engineDir); err != nil {
 		return err
 	}
 	if s.info, err = s.engine.Info(ctx); err != nil {
