@@ -4,8 +4,13 @@
 #
 # Wants in the environment: NAME, WORK (an empty folder), REPO, NODE_IMAGE,
 # LOCALSTACK_IMAGE, PROMETHEUS_IMAGE, ALERTMANAGER_IMAGE, BASE_IMAGE, PROVIDERS
-# (a filesystem mirror), AWS_PORT, PROMETHEUS_PORT, ALERTMANAGER_PORT, and kind,
-# helm, kubectl, podman, terraform and curl on the PATH.
+# (a filesystem mirror, or empty for the registry), TF_PLUGIN_CACHE_DIR,
+# TERRAFORM (terraform or tofu), AWS_PORT, PROMETHEUS_PORT, ALERTMANAGER_PORT,
+# and kind, helm, kubectl, podman and curl on the PATH. It writes when each of
+# its steps began to $WORK/steps, as SECONDS NAME.
+#
+# The cluster has the same tuning as a sandbox's, and whatever can be cached is,
+# so that what differs is how the work is organised.
 set -euo pipefail
 
 stack=$REPO/stacks/web-app
@@ -28,14 +33,33 @@ step network
 podman network create --label "$label" "$network" >/dev/null
 
 step cluster
+mkdir "$WORK/patches"
+cat >"$WORK/patches/corednsdeployment+strategic.json" <<'JSON'
+{"spec":{"replicas":1,"template":{"spec":{"containers":[{"name":"coredns","readinessProbe":{"periodSeconds":1}}]}}}}
+JSON
 cat >"$WORK/kind.yaml" <<YAML
 kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
-networking: {apiServerAddress: 127.0.0.1}
+networking: {apiServerAddress: 127.0.0.1, ipFamily: ipv4}
+nodes:
+  - role: control-plane
+    extraMounts: [{hostPath: "$WORK/patches", containerPath: /kind/patches, readOnly: true}]
 kubeadmConfigPatches:
   - |
+    kind: InitConfiguration
+    patches: {directory: /kind/patches}
+  - |
     kind: KubeletConfiguration
+    serializeImagePulls: false
     failCgroupV1: false
+kubeadmConfigPatchesJSON6902:
+  - group: kubeadm.k8s.io
+    version: v1beta4
+    kind: ClusterConfiguration
+    patch: |
+      - {op: add, path: /controllerManager/extraArgs/-, value: {name: leader-elect, value: "false"}}
+      - {op: add, path: /scheduler/extraArgs, value: [{name: leader-elect, value: "false"}]}
+      - {op: add, path: /etcd, value: {local: {extraArgs: [{name: unsafe-no-fsync, value: "true"}]}}}
 YAML
 kind create cluster --name "$NAME" --image "$NODE_IMAGE" --config "$WORK/kind.yaml" --wait 3m --quiet
 node=$NAME-control-plane
@@ -44,7 +68,7 @@ step localstack
 podman run -d --name "$NAME-aws" --label "$label" --network "$network" --network-alias aws -p "127.0.0.1:$AWS_PORT:4566" \
   -e GATEWAY_LISTEN=0.0.0.0:4566 -e LOCALSTACK_HOST=aws-emulator.aws.svc.cluster.local:4566 -e SQS_ENDPOINT_STRATEGY=off \
   -e SKIP_SSL_CERT_DOWNLOAD=1 -e DISABLE_EVENTS=1 -e DNS_ADDRESS=0 \
-  -e SERVICES=s3,sqs,sns,secretsmanager,ssm,iam,kms,sts -e EAGER_SERVICE_LOADING=1 "$LOCALSTACK_IMAGE" >/dev/null
+  -e SERVICES=s3,sqs,sns,secretsmanager,ssm,iam,kms,sts -e EAGER_SERVICE_LOADING=1 -e STRICT_SERVICE_LOADING=0 "$LOCALSTACK_IMAGE" >/dev/null
 wait_for "http://127.0.0.1:$AWS_PORT/_localstack/health"
 
 step terraform
@@ -63,25 +87,28 @@ $(for s in s3 sqs sns secretsmanager ssm iam kms sts; do echo "    $s = \"http:/
   }
 }
 TF
-cat >"$WORK/tfrc" <<TF
-provider_installation { filesystem_mirror { path = "$PROVIDERS" } }
-TF
-export TF_CLI_CONFIG_FILE=$WORK/tfrc TF_IN_AUTOMATION=1 CHECKPOINT_DISABLE=1
-terraform -chdir="$WORK/terraform" init -input=false -no-color >"$WORK/terraform.log"
-terraform -chdir="$WORK/terraform" apply -input=false -auto-approve -no-color >>"$WORK/terraform.log"
-bucket=$(terraform -chdir="$WORK/terraform" output -raw bucket)
-queue=$(terraform -chdir="$WORK/terraform" output -raw queue_url)
+export TF_IN_AUTOMATION=1 CHECKPOINT_DISABLE=1
+if [ -n "${PROVIDERS:-}" ]; then
+  echo "provider_installation { filesystem_mirror { path = \"$PROVIDERS\" } }" >"$WORK/tfrc"
+  export TF_CLI_CONFIG_FILE=$WORK/tfrc
+fi
+tf() { "$TERRAFORM" -chdir="$WORK/terraform" "$@"; }
+tf init -input=false -no-color >"$WORK/terraform.log"
+tf apply -input=false -auto-approve -no-color >>"$WORK/terraform.log"
+bucket=$(tf output -raw bucket)
+queue=$(tf output -raw queue_url)
 
 step build
 image=localhost/$NAME/web-app:1
-podman build -q --format docker --label "$label" --build-arg "BASE_IMAGE=$BASE_IMAGE" -t "$image" "$stack/app" >/dev/null
+trust=/etc/ssl/certs/ca-certificates.crt # for networks whose proxy has an authority of its own
+podman build -q --format docker --label "$label" --volume "$trust:$trust:ro" --build-arg "BASE_IMAGE=$BASE_IMAGE" -t "$image" "$stack/app" >/dev/null
 
 step load
 podman save "$image" | podman exec -i "$node" ctr -n k8s.io images import - >/dev/null
 
 step kubernetes
-kubectl apply -f "$REPO/internal/cluster/manifests/" >/dev/null 2>&1 ||
-  kubectl apply -f "$REPO/internal/cluster/manifests/" >/dev/null # the namespace comes second
+kubectl apply -f "$REPO/internal/cluster/manifests/namespace.yaml" >/dev/null
+kubectl apply -f "$REPO/internal/cluster/manifests/" >/dev/null
 aws_ip=$(podman inspect -f "{{(index .NetworkSettings.Networks \"$network\").IPAddress}}" "$NAME-aws")
 kubectl create namespace aws >/dev/null
 kubectl create namespace production >/dev/null
@@ -154,11 +181,12 @@ helm upgrade --install web-app "$stack/chart" --namespace production --wait --ti
 kubectl -n production rollout status deployment/web-app --timeout=3m >/dev/null
 
 step health
-for _ in $(seq 300); do
-  down=$(curl -fsS "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/query" --data-urlencode 'query=count(up==0)' | grep -c '"value"' || true)
-  pods=$(curl -fsS "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/query" --data-urlencode 'query=count(up{job="kubernetes-pods"}==1)==3' | grep -c '"value"' || true)
-  [ "$down" = 0 ] && [ "$pods" = 1 ] && break
-  sleep 0.5
+kubectl -n kube-system rollout status deployment/coredns --timeout=3m >/dev/null
+kubectl -n sandbox-system rollout status deployment/kube-state-metrics --timeout=3m >/dev/null
+for _ in $(seq 600); do # five targets of the platform and three pods
+  up=$(curl -fsS "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/query" --data-urlencode 'query=count(up==1)==8' | grep -c '"value"' || true)
+  [ "$up" = 1 ] && break
+  sleep 0.2
 done
-[ "$down" = 0 ] && [ "$pods" = 1 ] || { echo "targets are down" >&2; exit 1; }
+[ "$up" = 1 ] || { echo "not every target is up" >&2; exit 1; }
 step end
