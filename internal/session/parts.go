@@ -193,9 +193,6 @@ func (s *Session) buildImage(ctx context.Context, name string, rep event.Reporte
 	if err != nil {
 		return steps.Result{}, err
 	}
-	s.mu.Lock()
-	s.apps[name] = built.Ref
-	s.mu.Unlock()
 	if err := s.setRef("image/"+name, built.Ref); err != nil {
 		return steps.Result{}, err
 	}

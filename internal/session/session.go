@@ -69,8 +69,7 @@ type Session struct {
 	releases *release.Manager
 
 	mu   sync.Mutex
-	refs map[string]string // platform image → reference in the engine's store
-	apps map[string]string // the stack's image → reference
+	refs map[string]string // platform image, or image/NAME of the stack → reference in the engine's store
 }
 
 // Load reads the stack that arg means: one that comes with sandbox, a folder
@@ -111,16 +110,16 @@ func Start(ctx context.Context, w Wanted, opt Options) (*Session, error) {
 	s := newSession(w.Name, w.Stack, opt, dir)
 	s.run, s.lock = newRun(), lock
 	if err := s.open(ctx); err != nil {
-		return nil, errors.Join(err, s.Close(), s.forgetIfNew())
+		return nil, errors.Join(err, s.abandon())
 	}
 	if err := s.checkNodes(ctx); err != nil {
-		return nil, errors.Join(err, s.Close(), s.forgetIfNew())
+		return nil, errors.Join(err, s.abandon())
 	}
 	if err := s.choosePorts(ctx); err != nil {
-		return nil, errors.Join(err, s.Close(), s.forgetIfNew())
+		return nil, errors.Join(err, s.abandon())
 	}
 	if err := s.record(); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.abandon())
 	}
 	return s, nil
 }
@@ -147,13 +146,18 @@ func (s *Session) checkNodes(ctx context.Context) error {
 	}
 }
 
-// forgetIfNew removes the state folder of a sandbox that was never recorded,
-// so that a failed start leaves nothing.
-func (s *Session) forgetIfNew() error {
-	if _, err := s.dir.Record(); !errors.Is(err, state.ErrNoRecord) {
-		return nil
+// abandon ends a session that could not start. The state folder of a sandbox
+// that was never recorded goes with it, so that nothing is left.
+func (s *Session) abandon() error {
+	var errs []error
+	if s.engine != nil {
+		errs = append(errs, s.engine.Close())
+		s.engine = nil
 	}
-	return s.dir.Remove()
+	if _, err := s.dir.Record(); errors.Is(err, state.ErrNoRecord) {
+		errs = append(errs, s.dir.Remove())
+	}
+	return errors.Join(append(errs, s.Close())...)
 }
 
 // Open opens a sandbox that was brought up, to look at it.
@@ -206,7 +210,7 @@ func recorded(name string) (*Session, error) {
 const refFact = "ref/"
 
 func newSession(name string, st *stack.Stack, opt Options, dir *state.Dir) *Session {
-	return &Session{name: name, stack: st, opt: opt, dir: dir, refs: map[string]string{}, apps: map[string]string{}}
+	return &Session{name: name, stack: st, opt: opt, dir: dir, refs: map[string]string{}}
 }
 
 // openEngine connects to the container engine, with a private folder for what
