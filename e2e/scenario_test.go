@@ -203,6 +203,16 @@ func TestFailingRelease(t *testing.T) {
 		edit(t, filepath.Join(dir, "app", "server.js"), func(string) string { return string(server) })
 		w.mustUp(name, dir)
 	})
+	t.Run("a release that the stack has no more must go", func(t *testing.T) {
+		edit(t, filepath.Join(dir, "stack.yaml"), func(s string) string {
+			return strings.Replace(s, "    - name: hello\n      chart:", "    - name: renamed\n      chart:", 1)
+		})
+		w.mustUp(name, dir)
+		got := w.must("exec", "--name", name, "--", "kubectl", "get", "deployments", "-n", "default", "-o", "name")
+		if strings.TrimSpace(got) != "deployment.apps/renamed" {
+			t.Errorf("deployments: %s", got)
+		}
+	})
 }
 
 func edit(t *testing.T, path string, change func(string) string) {

@@ -33,6 +33,7 @@ const (
 	Load         Kind = "load"                 // Name: that image, in every node
 	Toolchain    Kind = "toolchain"            // the Terraform binary and its providers
 	Module       Kind = "terraform"            // Name: an applied Terraform module
+	Prune        Kind = "prune"                // releases that the stack has no more, gone
 	Release      Kind = "release"              // Name: a Helm release, ready
 	Prometheus   Kind = "observe/prometheus"   // the container, ready
 	Alertmanager Kind = "observe/alertmanager" // the container, ready
@@ -70,6 +71,7 @@ func Build(st *stack.Stack) []Item {
 	b.platform(NodeImage)
 	b.add(Cluster, "", "cluster", id(Network, ""), id(Platform, NodeImage))
 	b.add(ClusterReady, "", "cluster ready", id(Cluster, ""))
+	b.add(Prune, "", "removed releases", id(Cluster, ""))
 
 	emulated := spec.AWS.On()
 	if emulated {
@@ -119,7 +121,9 @@ func Build(st *stack.Stack) []Item {
 	}
 
 	for _, r := range spec.Releases {
-		after := slices.Concat(needs[id(Release, r.Name)], []string{id(Cluster, "")})
+		// After Prune: a release that moved to another namespace may hold what
+		// a cluster has only once.
+		after := slices.Concat(needs[id(Release, r.Name)], []string{id(Prune, "")})
 		if emulated {
 			after = append(after, id(Binding, ""))
 		}

@@ -51,6 +51,8 @@ func (s *Session) part(it plan.Item) plan.Part {
 		return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
 			return s.applyModule(ctx, it.Name, rep)
 		}
+	case plan.Prune:
+		return s.pruneReleases
 	case plan.Release:
 		return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
 			return s.installRelease(ctx, it.Name, rep)
@@ -223,6 +225,29 @@ func (s *Session) applyModule(ctx context.Context, name string, rep event.Report
 	rep.Log("sandbox", st.Reason)
 	res, err := m.Apply(ctx, rep)
 	return steps.Result{Done: res.Unchanged, Note: res.String()}, err
+}
+
+// pruneReleases removes the sandbox's releases that its stack has no more.
+func (s *Session) pruneReleases(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+	owned, err := s.releases.Owned(ctx)
+	if err != nil {
+		return steps.Result{}, err
+	}
+	var gone []string
+	for _, spec := range owned {
+		if slices.ContainsFunc(s.stack.Spec.Releases, func(r stack.Release) bool { return r.Name == spec.Name && r.Namespace == spec.Namespace }) {
+			continue
+		}
+		rep.Progress(event.Progress{Text: "removing release " + spec.Name})
+		if err := s.releases.Release(spec).Uninstall(ctx, rep); err != nil {
+			return steps.Result{}, err
+		}
+		gone = append(gone, spec.Name)
+	}
+	if len(gone) == 0 {
+		return steps.Result{Done: true}, nil
+	}
+	return steps.Result{Note: "removed " + strings.Join(gone, ", ")}, nil
 }
 
 func (s *Session) installRelease(ctx context.Context, name string, rep event.Reporter) (steps.Result, error) {
