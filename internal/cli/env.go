@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"al.essio.dev/pkg/shellescape"
+	"github.com/charmbracelet/x/term"
 	"github.com/spf13/cobra"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
@@ -61,14 +62,10 @@ environment. Its exit code is passed on; 125 means that sandbox itself failed.`,
 			if err != nil {
 				return wrapper(err)
 			}
-			child := exec.CommandContext(cmd.Context(), argv[0], argv[1:]...)
+			child := exec.Command(argv[0], argv[1:]...)
 			child.Stdin, child.Stdout, child.Stderr = a.In, a.Out, a.Err
 			child.Env = merge(os.Environ(), vars)
-			// A terminal sends an interrupt to the child as well; whoever
-			// signals this process alone means the child too.
-			child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
-			signal.Ignore(syscall.SIGQUIT)
-			err = child.Run()
+			err = a.runChild(child)
 			var exit *exec.ExitError
 			switch {
 			case err == nil:
@@ -84,6 +81,36 @@ environment. Its exit code is passed on; 125 means that sandbox itself failed.`,
 	}
 	cmd.Flags().SetInterspersed(false) // what follows the command belongs to it
 	return cmd
+}
+
+// runChild runs the child to its end. Signals are the child's business: those
+// sent to this process are passed on, except what a terminal has sent to the
+// child as well.
+func (a *app) runChild(child *exec.Cmd) error {
+	a.releaseSignals()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	if err := child.Start(); err != nil {
+		return err
+	}
+	in, ok := a.In.(*os.File)
+	onTerminal := ok && term.IsTerminal(in.Fd())
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case sig := <-signals:
+			if onTerminal && (sig == os.Interrupt || sig == syscall.SIGQUIT) {
+				continue
+			}
+			if err := child.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				return err
+			}
+		}
+	}
 }
 
 // wrapper gives an error the exit code that tells it from the command's own.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -41,6 +42,11 @@ type app struct {
 	ascii    bool
 	quiet    bool
 	verbose  bool
+
+	// releaseSignals gives the signals back to the command.
+	releaseSignals func()
+	// resumable is set while an interrupt leaves something to resume.
+	resumable atomic.Bool
 }
 
 // Main runs the program and returns its exit code. The first interrupt
@@ -56,18 +62,18 @@ func Main(args []string, streams Streams) int {
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
+	a := &app{Streams: streams, releaseSignals: func() { signal.Stop(signals) }}
+	defer a.releaseSignals()
 	go func() {
-		if _, ok := <-signals; !ok {
-			return
-		}
+		<-signals
 		cancel(errInterrupted)
-		fmt.Fprintln(streams.Err, "\nstopping; interrupt again to stop at once (`sandbox up` resumes)")
-		if _, ok := <-signals; ok {
-			os.Exit(exitInterrupted)
+		if a.resumable.Load() {
+			fmt.Fprintln(streams.Err, "\nstopping; interrupt again to stop at once (`sandbox up` resumes)")
 		}
+		<-signals
+		os.Exit(exitInterrupted)
 	}()
-	return run(ctx, args, streams)
+	return a.run(ctx, args)
 }
 
 var errInterrupted = &fault.Error{
@@ -76,13 +82,12 @@ var errInterrupted = &fault.Error{
 }
 
 // run executes one command line.
-func run(ctx context.Context, args []string, streams Streams) int {
-	a := &app{Streams: streams}
+func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(streams.In)
-	root.SetOut(streams.Out)
-	root.SetErr(streams.Err)
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

@@ -66,6 +66,7 @@ already is left alone, what is missing is made.`,
 				return err
 			}
 			defer func() { err = s.Close() }()
+			a.resumable.Store(true)
 			err = s.Up(ctx, out)
 			if closeErr := out.Close(); err == nil {
 				err = closeErr
