@@ -63,6 +63,9 @@ func (s *service) start(binary string) error {
 	}
 	cmd := exec.Command(binary, "system", "service", "--time=0", "unix://"+s.socket)
 	cmd.Env = localEnv(os.Environ())
+	// Containers' monitors inherit the folder, and write a file named "oom" into
+	// it when a container is killed for its memory.
+	cmd.Dir = filepath.Dir(s.logPath)
 	cmd.Stdout, cmd.Stderr = log, log
 	s.child, err = startChild(cmd)
 	return errors.Join(err, log.Close()) // the child has a descriptor of its own
