@@ -25,8 +25,10 @@ func (s *Session) Up(ctx context.Context, sink event.Sink) error {
 		Stack: s.name, Command: "up", Engine: s.info.Engine + " " + s.info.Version, Steps: steps.Plan(list),
 	})
 	runErr := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
-	for _, h := range s.health(context.WithoutCancel(ctx)) {
-		log.Emit(event.HealthChanged{Health: h})
+	if runErr == nil { // after a failure, what was skipped would only hide what failed
+		for _, h := range s.health(ctx) {
+			log.Emit(event.HealthChanged{Health: h})
+		}
 	}
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
 	return errors.Join(runErr, log.Close(), file.Close())

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"github.com/sandbox-stack/sandbox/internal/fault"
 )
 
 const (
@@ -33,7 +35,7 @@ func Root() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("find the state directory: %w", err)
+		return "", fault.Wrap(fault.Unavailable, err, "export XDG_STATE_HOME=/some/folder", "no place for the state of sandboxes")
 	}
 	return filepath.Join(home, ".local", "state", "sandbox"), nil
 }
