@@ -51,6 +51,8 @@ func TestExitCodes(t *testing.T) {
 		"failed":                 {fault.New(fault.Failed, "x", "", ""), 1},
 		"wrapped":                {fmt.Errorf("up: %w", fault.New(fault.Invalid, "x", "", "")), 2},
 		"shown already":          {&reported{fault.New(fault.Unhealthy, "x", "", "")}, 5},
+		"found by a step":        {runFailed(fault.New(fault.Invalid, "x", "", "")), 1},
+		"interrupted run":        {runFailed(errInterrupted), 130},
 		"needs confirmation":     {fault.New(fault.Confirm, "x", "", ""), 3},
 		"time is over":           {fault.New(fault.Timeout, "x", "", ""), 124},
 		"deadline":               {fmt.Errorf("x: %w", context.DeadlineExceeded), 124},

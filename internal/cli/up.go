@@ -72,7 +72,7 @@ already is left alone, what is missing is made.`,
 				err = closeErr
 			}
 			if err != nil {
-				return &reported{err}
+				return &reported{runFailed(err)}
 			}
 			if a.mode() == render.ModePlain {
 				return a.printStatus(ctx, s)
@@ -89,6 +89,15 @@ already is left alone, what is missing is made.`,
 	must(cmd.RegisterFlagCompletionFunc("ports", cobra.FixedCompletions([]string{"fixed", "auto"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("images", cobra.FixedCompletions([]string{"auto", "packages", "registry"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
+}
+
+// runFailed keeps exit code 2 for input that was refused before anything was
+// created: what a step finds wrong later is a failed step.
+func runFailed(err error) error {
+	if fault.CodeOf(err) != fault.Invalid {
+		return err
+	}
+	return fault.Wrap(fault.Failed, err, "sandbox up", "a step failed")
 }
 
 // mode is the way progress is drawn.
