@@ -29,6 +29,12 @@ type Envelope struct {
 	HealthChanged *HealthChanged `json:"healthChanged,omitempty"`
 	AlertChanged  *AlertChanged  `json:"alertChanged,omitempty"`
 	RunFinished   *RunFinished   `json:"runFinished,omitempty"`
+
+	ResourceSample      *ResourceSample      `json:"resourceSample,omitempty"`
+	ObjectEvent         *ObjectEvent         `json:"objectEvent,omitempty"`
+	LogLine             *LogLine             `json:"logLine,omitempty"`
+	ModuleChanged       *ModuleChanged       `json:"moduleChanged,omitempty"`
+	AlertmanagerChanged *AlertmanagerChanged `json:"alertmanagerChanged,omitempty"`
 }
 
 // PlanReady opens a run: the stack, what is to be done to it and in what order.

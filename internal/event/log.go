@@ -2,6 +2,7 @@ package event
 
 import (
 	"errors"
+	"iter"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +38,7 @@ const backlogLimit = 1024
 // before. Each sink has a goroutine of its own and so cannot slow the work or
 // another sink down. Lifecycle events always arrive. For a sink that falls
 // behind, an older progress of a step gives way to a newer one and the oldest
-// log lines are left out; a gap in Seq shows it.
+// log lines and samples are left out; a gap in Seq shows it.
 type Log struct {
 	run string
 	now func() time.Time
@@ -67,14 +68,25 @@ func NewLog(run string, now func() time.Time, sinks ...Sink) *Log {
 // safe for concurrent use. A log text of several lines becomes several events.
 // After Close, Emit does nothing.
 func (l *Log) Emit(p Payload) {
-	if line, ok := p.(StepLog); ok && strings.ContainsRune(line.Line, '\n') {
-		for text := range strings.SplitSeq(strings.TrimRight(line.Line, "\r\n"), "\n") {
+	switch line := p.(type) {
+	case StepLog:
+		for text := range lines(line.Line) {
 			line.Line = text
 			l.stamp(line)
 		}
-		return
+	case LogLine:
+		for text := range lines(line.Line) {
+			line.Line = text
+			l.stamp(line)
+		}
+	default:
+		l.stamp(p)
 	}
-	l.stamp(p)
+}
+
+// lines yields the lines of a text, and at least one.
+func lines(text string) iter.Seq[string] {
+	return strings.SplitSeq(strings.TrimRight(text, "\r\n"), "\n")
 }
 
 func (l *Log) stamp(p Payload) {
@@ -140,8 +152,8 @@ func (f *feed) add(e Envelope) {
 }
 
 // makeRoom drops what e makes superfluous: the pending progress of the same
-// step, or else the oldest log line. Where neither is pending, the backlog
-// grows: lifecycle events are few.
+// step, or else the oldest log line or sample. Where neither is pending, the
+// backlog grows: lifecycle events are few.
 func (f *feed) makeRoom(e Envelope) {
 	drop := -1
 	for i, old := range f.backlog {
@@ -149,7 +161,7 @@ func (f *feed) makeRoom(e Envelope) {
 			drop = i
 			break
 		}
-		if drop < 0 && old.StepLog != nil {
+		if drop < 0 && (old.StepLog != nil || old.LogLine != nil || old.ResourceSample != nil) {
 			drop = i
 		}
 	}

@@ -53,6 +53,37 @@ func (p RunFinished) fill(e *Envelope) {
 	e.RunFinished = &p
 }
 
+func (p ResourceSample) fill(e *Envelope) {
+	p.Component = Clean(p.Component)
+	e.ResourceSample = &p
+}
+
+func (p ObjectEvent) fill(e *Envelope) {
+	p.Source, p.Object, p.Namespace = Clean(p.Source), Clean(p.Object), Clean(p.Namespace)
+	p.Reason, p.Message = Clean(p.Reason), Clean(p.Message)
+	e.ObjectEvent = &p
+}
+
+func (p LogLine) fill(e *Envelope) {
+	p.Component, p.Source, p.Line = Clean(p.Component), Clean(p.Source), Clean(p.Line)
+	e.LogLine = &p
+}
+
+func (p ModuleChanged) fill(e *Envelope) {
+	p.Module, p.Tool, p.Provider = Clean(p.Module), Clean(p.Tool), Clean(p.Provider)
+	p.Resources = slices.Clone(p.Resources)
+	for i, r := range p.Resources {
+		r.Address, r.Type, r.Detail = Clean(r.Address), Clean(r.Type), cleanText(r.Detail)
+		p.Resources[i] = r
+	}
+	e.ModuleChanged = &p
+}
+
+func (p AlertmanagerChanged) fill(e *Envelope) {
+	p.Receivers = cleanAll(p.Receivers)
+	e.AlertmanagerChanged = &p
+}
+
 func (p *Problem) cleaned() *Problem {
 	if p == nil {
 		return nil

@@ -31,6 +31,8 @@ type View struct {
 	Alerts map[string]AlertChanged
 	// Result is nil until the run has finished.
 	Result *RunFinished
+	// Live is what is known of the stack as it runs.
+	Live
 	// Missed counts the envelopes that were left out on the way here.
 	Missed uint64
 
@@ -78,27 +80,49 @@ func (v *View) Apply(e Envelope) {
 	case e.StepProgress != nil:
 		v.step(e.StepProgress.ID).Progress = &e.StepProgress.Progress
 	case e.StepLog != nil:
-		s := v.step(e.StepLog.ID)
-		s.Log = append(s.Log, *e.StepLog)
-		if len(s.Log) > logTail {
-			s.Log = slices.Delete(s.Log, 0, len(s.Log)-logTail)
-		}
+		s, l := v.step(e.StepLog.ID), *e.StepLog
+		s.Log = tail(append(s.Log, l), logTail)
+		v.log(LogLine{Component: l.ID, Source: l.Source, Line: l.Line}, e.Time, true)
 	case e.StepFinished != nil:
 		s, f := v.step(e.StepFinished.ID), e.StepFinished
 		s.Finished, s.Outcome, s.Note, s.Error, s.Elapsed = e.Time, f.Outcome, f.Note, f.Error, f.Elapsed
+		v.note(e.Time)(stepEvent(*f))
 	case e.HealthChanged != nil:
-		set(&v.Health, e.HealthChanged.Component, e.HealthChanged.Health)
+		is := e.HealthChanged.Health
+		v.note(e.Time)(healthEvent(v.Health[is.Component], is))
+		set(&v.Health, is.Component, is)
 	case e.AlertChanged != nil:
-		set(&v.Alerts, e.AlertChanged.key(), *e.AlertChanged)
+		is := *e.AlertChanged
+		v.note(e.Time)(alertEvent(v.Alerts[is.key()], is))
+		set(&v.Alerts, is.key(), is)
 	case e.RunFinished != nil:
 		v.Result = e.RunFinished
+	case e.ResourceSample != nil:
+		v.sample(*e.ResourceSample, e.Time)
+	case e.ObjectEvent != nil:
+		v.happened(*e.ObjectEvent, e.Time)
+	case e.LogLine != nil:
+		v.log(*e.LogLine, e.Time, false)
+	case e.ModuleChanged != nil:
+		set(&v.Modules, e.ModuleChanged.Module, *e.ModuleChanged)
+	case e.AlertmanagerChanged != nil:
+		v.Alertmanager = e.AlertmanagerChanged
 	}
 }
 
-// begin forgets the steps of an earlier run. What is known of health and
-// alerts stays: it is about the stack, not about the run.
+// note returns a function that takes in an event of sandbox's own, if it is one.
+func (v *View) note(at time.Time) func(ObjectEvent, bool) {
+	return func(e ObjectEvent, worthTelling bool) {
+		if worthTelling {
+			v.happened(e, at)
+		}
+	}
+}
+
+// begin forgets the steps of an earlier run. What is known of health, alerts
+// and the running stack stays: it is about the stack, not about the run.
 func (v *View) begin(e Envelope) {
-	*v = View{Run: e.Run, Started: e.Time, Health: v.Health, Alerts: v.Alerts, Missed: e.Seq - 1}
+	*v = View{Run: e.Run, Started: e.Time, Health: v.Health, Alerts: v.Alerts, Live: v.Live, Missed: e.Seq - 1}
 }
 
 func (v *View) plan(p PlanReady) {
@@ -123,9 +147,10 @@ func (v *View) Snapshot() View {
 	c := *v
 	c.Steps = slices.Clone(v.Steps)
 	for i := range c.Steps {
-		c.Steps[i].Log = slices.Clone(c.Steps[i].Log)
+		c.Steps[i].Log = slices.Clip(c.Steps[i].Log)
 	}
 	c.Health, c.Alerts = maps.Clone(v.Health), maps.Clone(v.Alerts)
+	c.Live = v.snapshot()
 	return c
 }
 
