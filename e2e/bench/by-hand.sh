@@ -101,7 +101,8 @@ queue=$(tf output -raw queue_url)
 step build
 image=localhost/$NAME/web-app:1
 trust=/etc/ssl/certs/ca-certificates.crt # for networks whose proxy has an authority of its own
-podman build -q --format docker --label "$label" --volume "$trust:$trust:ro" --build-arg "BASE_IMAGE=$BASE_IMAGE" -t "$image" "$stack/app" >/dev/null
+podman build -q --format docker --label "$label" --volume "$trust:$trust:ro" \
+  --build-arg "NODE_EXTRA_CA_CERTS=$trust" --build-arg "BASE_IMAGE=$BASE_IMAGE" -t "$image" "$stack/app" >/dev/null
 
 step load
 podman save "$image" | podman exec -i "$node" ctr -n k8s.io images import - >/dev/null
@@ -163,6 +164,9 @@ scrape_configs:
         regex: (.+);(.+);(.+)
         target_label: __metrics_path__
         replacement: /api/v1/namespaces/\$1/pods/\$2:\$3/proxy/metrics
+      - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
+      - {source_labels: [__meta_kubernetes_pod_name], target_label: pod}
+      - {source_labels: [__meta_kubernetes_pod_label_app], target_label: app}
       - {target_label: __address__, replacement: "$node:6443"}
 YAML
 printf 'route: {receiver: none}\nreceivers: [{name: none}]\n' >"$WORK/alertmanager.yml"
@@ -177,7 +181,7 @@ wait_for "http://127.0.0.1:$PROMETHEUS_PORT/-/ready"
 
 step release
 helm upgrade --install web-app "$stack/chart" --namespace production --wait --timeout 5m \
-  --set image.repository="${image%:*}" --set image.tag="${image##*:}" --set config.bucket="$bucket" --set config.queueUrl="$queue" >/dev/null
+  --set image.repository="${image%:*}" --set-string image.tag="${image##*:}" --set config.bucket="$bucket" --set config.queueUrl="$queue" >/dev/null
 kubectl -n production rollout status deployment/web-app --timeout=3m >/dev/null
 
 step health
