@@ -37,16 +37,13 @@ type Plain struct {
 
 	w     io.Writer
 	style Style
+	stream
 
 	mu        sync.Mutex
-	err       error // of the first write that failed
-	view      event.View
-	seen      time.Time // by this process's clock: when view.Now was handled
-	printed   time.Time // by the same clock: the last output
-	started   bool      // the clock's goroutine runs
+	err       error     // of the first write that failed
+	printed   time.Time // by this process's clock: the last output
+	pulse     *pulse
 	closed    bool
-	stop      chan struct{}
-	stopped   chan struct{}
 	idWidth   int
 	announced map[string]bool        // steps whose start has a line
 	problems  map[string]bool        // problems that have been drawn, by what happened
@@ -57,8 +54,7 @@ type Plain struct {
 // NewPlain returns a Plain sink on w. It must be closed.
 func NewPlain(w io.Writer, style Style) *Plain {
 	return &Plain{
-		w: w, style: style,
-		stop: make(chan struct{}), stopped: make(chan struct{}),
+		w: w, style: style, stream: newStream(),
 		announced: map[string]bool{}, problems: map[string]bool{},
 		health: map[string]event.State{}, firing: map[string]bool{},
 	}
@@ -68,11 +64,12 @@ func NewPlain(w io.Writer, style Style) *Plain {
 func (p *Plain) Handle(e event.Envelope) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.view.Apply(e)
-	p.seen = time.Now()
-	if !p.started && !p.closed {
-		p.started, p.printed = true, p.seen
-		go p.watchClock()
+	if p.apply(e) {
+		p.forget()
+	}
+	if p.pulse == nil && !p.closed {
+		p.printed = p.seen
+		p.pulse = startPulse(tick, p.due)
 	}
 	switch {
 	case e.PlanReady != nil:
@@ -94,42 +91,39 @@ func (p *Plain) Handle(e event.Envelope) error {
 // Close ends the heartbeat.
 func (p *Plain) Close() error {
 	p.mu.Lock()
-	running := p.started && !p.closed
-	p.closed = true
+	running := p.pulse
+	p.pulse, p.closed = nil, true
 	p.mu.Unlock()
-	if running {
-		close(p.stop)
-		<-p.stopped
-	}
+	running.end()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
 }
 
-// watchClock draws what becomes due without an event.
-func (p *Plain) watchClock() {
-	defer close(p.stopped)
-	clock := time.NewTicker(tick)
-	defer clock.Stop()
-	for {
-		select {
-		case <-p.stop:
-			return
-		case <-clock.C:
-			p.due()
-		}
-	}
+// Pace sets how many seconds of the run pass in one second, for a replay.
+func (p *Plain) Pace(speed float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pace = speed
 }
 
+// forget drops what is remembered of the steps of an earlier run.
+func (p *Plain) forget() {
+	clear(p.announced)
+	clear(p.problems)
+	p.idWidth = 0
+}
+
+// due draws what becomes so without an event.
 func (p *Plain) due() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.view.Result != nil {
+	if p.over() {
 		return
 	}
 	var lines []string
-	for _, s := range p.view.Steps {
-		if s.Running() && !p.announced[s.ID] && p.now().Sub(s.Started) >= linger {
+	for _, s := range p.running() {
+		if !p.announced[s.ID] && p.now().Sub(s.Started) >= linger {
 			p.announced[s.ID] = true
 			lines = append(lines, p.line(signWorking, s.ID, s.Title))
 		}
@@ -143,21 +137,15 @@ func (p *Plain) due() {
 	}
 }
 
-// now is the time by the stream's clock. The two differ in a replay.
-func (p *Plain) now() time.Time { return p.view.Now.Add(time.Since(p.seen)) }
-
 // beat says what runs, since when, and what it waits for.
 func (p *Plain) beat() {
 	var lines []string
-	for _, s := range p.view.Steps {
-		if !s.Running() {
-			continue
-		}
+	for _, s := range p.running() {
 		text := duration(p.now().Sub(s.Started))
 		if s.Progress != nil {
 			text += "  " + doing(*s.Progress)
 		}
-		lines = append(lines, p.line(sign{"~", "~", "running", toneBusy}, s.ID, text))
+		lines = append(lines, p.line(signRunning, s.ID, text))
 	}
 	if len(lines) > 0 {
 		p.print(lines...)
@@ -184,23 +172,30 @@ func (p *Plain) plan(plan event.PlanReady) {
 	for _, s := range plan.Steps {
 		p.idWidth = max(p.idWidth, min(maxIDWidth, ansi.StringWidth(s.ID)))
 	}
+	p.print(planHead(plan, p.style), "")
+}
+
+// planHead is "up web-app on podman 4.3.1, 7 steps".
+func planHead(plan event.PlanReady, style Style) string {
 	head := strings.TrimSpace(plan.Command + " " + plan.Stack)
-	var facts []string
+	facts := count(len(plan.Steps), "step")
 	if plan.Engine != "" {
-		facts = append(facts, "on "+plan.Engine)
+		facts = "on " + plan.Engine + ", " + facts
 	}
-	facts = append(facts, count(len(plan.Steps), "step"))
-	p.print(p.style.paint(toneBold, p.style.text(head))+" "+
-		p.style.paint(toneDim, p.style.text(strings.Join(facts, ", "))), "")
+	return style.paint(toneBold, style.text(head)) + " " + style.paint(toneDim, style.text(facts))
 }
 
 func (p *Plain) logLine(l event.StepLog) {
+	p.print(strings.Repeat(" ", stampWidth+2) + logEntry(l, p.style))
+}
+
+// logEntry is a line that a step logged, with its step.
+func logEntry(l event.StepLog, style Style) string {
 	source := ""
 	if l.Source != "" {
 		source = l.Source + ": "
 	}
-	p.print(strings.Repeat(" ", stampWidth+2) + p.style.paint(toneDim, p.style.bar()+" "+
-		p.style.text(l.ID)) + " " + p.style.text(source+l.Line))
+	return style.paint(toneDim, style.bar()+" "+style.text(l.ID)) + " " + style.text(source+l.Line)
 }
 
 func (p *Plain) finished(f event.StepFinished) {
@@ -226,29 +221,7 @@ func (p *Plain) finished(f event.StepFinished) {
 // gets the end of the step's own.
 func (p *Plain) problem(pr event.Problem, id string) []string {
 	p.problems[pr.What] = true
-	if len(pr.Log) == 0 {
-		pr.Log = p.ownLog(id)
-	}
-	indent := strings.Repeat(" ", stampWidth+2)
-	var lines []string
-	for line := range strings.SplitSeq(pr.What, "\n") {
-		lines = append(lines, indent+p.style.paint(toneBold, p.style.text(line)))
-	}
-	return append(append(lines, problemDetail(pr, p.style, indent)...), "")
-}
-
-func (p *Plain) ownLog(id string) []string {
-	for _, s := range p.view.Steps {
-		if s.ID != id {
-			continue
-		}
-		var lines []string
-		for _, l := range s.Log[max(0, len(s.Log)-failedLog):] {
-			lines = append(lines, l.Line)
-		}
-		return lines
-	}
-	return nil
+	return problemBlock(p.withLog(pr, id), p.style, strings.Repeat(" ", stampWidth+2))
 }
 
 // healthChanged draws trouble, and the end of it.
@@ -279,62 +252,33 @@ func cause(h event.Health) string {
 
 // alertChanged draws alerts that fire, and that cease to.
 func (p *Plain) alertChanged(a event.AlertChanged) {
-	var labels []string
-	for _, name := range slices.Sorted(maps.Keys(a.Labels)) {
-		labels = append(labels, name+"="+a.Labels[name])
-	}
-	text := strings.Join(labels, " ")
+	text := labels(a)
 	key, fires := a.Rule+"\x00"+text, a.State == "firing"
 	was := p.firing[key]
 	if fires == was {
 		return
 	}
 	p.firing[key] = fires
-	mark := sign{"!", "!", "firing", toneWarn}
+	mark := signFiring
 	if !fires {
 		mark = sign{"✓", "+", "resolved", toneGood}
 	}
 	p.print(p.line(mark, "alert/"+a.Rule, text))
 }
 
+// labels writes the labels of an alert, in order.
+func labels(a event.AlertChanged) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(a.Labels)) {
+		out = append(out, name+"="+a.Labels[name])
+	}
+	return strings.Join(out, " ")
+}
+
 // runFinished sums up.
 func (p *Plain) runFinished(r event.RunFinished) {
-	counts := map[event.Outcome]int{}
-	first := ""
-	for _, s := range p.view.Steps {
-		counts[s.Outcome]++
-		if s.Outcome == event.Failed && first == "" {
-			first = s.ID
-		}
-	}
-	var parts []string
-	for _, o := range []event.Outcome{event.Done, event.Unchanged, event.Off, event.Failed, event.Skipped, event.Canceled} {
-		if n := counts[o]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, o))
-		}
-	}
-	command := p.view.Command
-	if command == "" {
-		command = "run"
-	}
-	mark, text := signOK, fmt.Sprintf("%s %s: finished in %s", command, p.view.Stack, duration(r.Elapsed))
-	switch {
-	case r.OK:
-	case counts[event.Canceled] > 0 && first == "":
-		mark, text = signDegraded, fmt.Sprintf("%s %s: interrupted after %s", command, p.view.Stack, duration(r.Elapsed))
-	case first != "":
-		mark, text = signFailed, fmt.Sprintf("%s %s: failed at %s after %s", command, p.view.Stack, first, duration(r.Elapsed))
-	default:
-		mark, text = signFailed, fmt.Sprintf("%s %s: failed after %s", command, p.view.Stack, duration(r.Elapsed))
-	}
-	if len(parts) > 0 {
-		text += " (" + strings.Join(parts, ", ") + ")"
-	}
-	glyph := mark.glyph
-	if p.style.ASCII {
-		glyph = mark.ascii
-	}
-	lines := []string{"", p.style.paint(mark.tone, glyph) + " " + p.style.text(text)}
+	mark, text := ending(&p.view)
+	lines := []string{"", p.style.glyph(mark) + " " + p.style.text(text)}
 	if r.Error != nil && !p.problems[r.Error.What] {
 		lines = append(lines, p.problem(*r.Error, "")...)
 	}

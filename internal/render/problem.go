@@ -11,19 +11,23 @@ import (
 // WriteProblem draws an error: what happened, why, what to try, and the last
 // lines of the tool that failed.
 func WriteProblem(w io.Writer, p event.Problem, style Style) error {
-	head := sign{"✗", "x", "", toneBad}
-	glyph := head.glyph
-	if style.ASCII {
-		glyph = head.ascii
-	}
 	what := strings.Split(p.What, "\n")
-	lines := []string{style.paint(toneBad, glyph) + " " + style.paint(toneBold, style.text(what[0]))}
+	lines := []string{style.glyph(signFailed) + " " + style.paint(toneBold, style.text(what[0]))}
 	for _, more := range what[1:] {
 		lines = append(lines, "  "+style.text(more))
 	}
 	lines = append(lines, problemDetail(p, style, "  ")...)
 	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
 	return err
+}
+
+// problemBlock draws an error below the line of what failed, and a blank line.
+func problemBlock(p event.Problem, style Style, indent string) []string {
+	var lines []string
+	for line := range strings.SplitSeq(p.What, "\n") {
+		lines = append(lines, indent+style.paint(toneBold, style.text(line)))
+	}
+	return append(append(lines, problemDetail(p, style, indent)...), "")
 }
 
 // problemDetail returns the lines below what happened, indented.

@@ -108,6 +108,8 @@ var (
 	signWaiting  = sign{"·", ".", "waiting", toneDim}
 	signOff      = sign{"-", "-", "off", toneDim}
 	signStale    = sign{"?", "?", "stale", toneWarn}
+	signRunning  = sign{"~", "~", "running", toneBusy} // of steps
+	signFiring   = sign{"!", "!", "firing", toneWarn}  // of alerts
 )
 
 func stateSign(st event.State) sign {
@@ -164,6 +166,14 @@ func (s Style) sign(g sign) string {
 	return s.paint(g.tone, text) + pad(text, signWidth)
 }
 
+// glyph draws a sign without its word, where the words beside it say the same.
+func (s Style) glyph(g sign) string {
+	if s.ASCII {
+		return s.paint(g.tone, g.ascii)
+	}
+	return s.paint(g.tone, g.glyph)
+}
+
 // text returns foreign text as it may be shown: safe for a terminal, and
 // without characters beyond ASCII where these can't be shown.
 func (s Style) text(t string) string {
@@ -188,6 +198,46 @@ func (s Style) bar() string {
 		return "|"
 	}
 	return "│"
+}
+
+// rule is a horizontal line of that many columns.
+func (s Style) rule(columns int) string {
+	if s.ASCII {
+		return strings.Repeat("-", columns)
+	}
+	return strings.Repeat("─", columns)
+}
+
+// ellipsis ends a text that was cut.
+func (s Style) ellipsis() string {
+	if s.ASCII {
+		return "..."
+	}
+	return "…"
+}
+
+// gauge draws how much of a total is done, in that many columns.
+func (s Style) gauge(done, total int64, cells int) string {
+	full := int(float64(cells) * min(1, max(0, float64(done)/float64(total))))
+	on, off := "█", "░"
+	if s.ASCII {
+		on, off = "#", "."
+	}
+	return s.paint(toneBusy, strings.Repeat(on, full)) + s.paint(toneDim, strings.Repeat(off, cells-full))
+}
+
+// barCell is a column of a bar in the timeline.
+func (s Style) barCell(critical bool) string {
+	switch {
+	case s.ASCII && critical:
+		return "#"
+	case s.ASCII:
+		return "="
+	case critical:
+		return "█"
+	default:
+		return "▒"
+	}
 }
 
 // pad returns the spaces that fill text up to width columns.
@@ -235,6 +285,15 @@ func duration(d time.Duration) string {
 		d = d.Round(time.Minute)
 		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
 	}
+}
+
+// seconds writes d for what is redrawn as it grows: "23s", "1m04s", "2h05m".
+func seconds(d time.Duration) string {
+	d = max(0, d).Truncate(time.Second)
+	if d < time.Minute {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return duration(d)
 }
 
 // age writes how long something has been so: "12s", "3m", "2h", "5d".

@@ -1,0 +1,20 @@
+//go:build !(darwin || freebsd || linux || netbsd || openbsd)
+
+package render
+
+import "os"
+
+// terminalMode is how a terminal was found.
+type terminalMode interface{ restore(*os.File) }
+
+// openKeyboard returns nil: keys are not read here, so the terminal stays as it
+// is.
+func openKeyboard(*os.File, func(key)) *keyboard { return nil }
+
+func singleKeys(*os.File) terminalMode { return nil }
+
+// onResume has nothing to wait for: processes are not stopped here.
+func onResume(*os.File, func()) (stop func()) { return nil }
+
+// background is unknown here.
+func background(*os.File) bool { return false }
