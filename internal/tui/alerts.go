@@ -1,0 +1,232 @@
+package tui
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/sandbox-stack/sandbox/internal/event"
+)
+
+// The components whose URLs the alerts lead to.
+const (
+	prometheusPath   = "observe/prometheus"
+	alertmanagerPath = "observe/alertmanager"
+)
+
+// alertsTab is the alerting rules with their states, firing ones first.
+type alertsTab struct {
+	rows []alertRow
+	list list
+	more pager
+}
+
+type alertRow struct {
+	key string
+	event.AlertChanged
+}
+
+func alertRank(state string) int {
+	switch state {
+	case "firing":
+		return 0
+	case "pending":
+		return 1
+	}
+	return 2
+}
+
+func (a *alertsTab) sync(m *model) {
+	p := m.filterOf(alertsScreen)
+	a.rows = a.rows[:0]
+	for key, al := range m.state.Alerts {
+		if p.match(append(slices.Collect(maps.Values(al.Labels)), al.Rule, al.State)...) {
+			a.rows = append(a.rows, alertRow{key: key, AlertChanged: al})
+		}
+	}
+	slices.SortFunc(a.rows, func(x, y alertRow) int {
+		return cmp.Or(cmp.Compare(alertRank(x.State), alertRank(y.State)), cmp.Compare(x.key, y.key))
+	})
+	// Prometheus knows a rule that has fired as active by its labels; that the
+	// rule without them is inactive says nothing more.
+	active := map[string]bool{}
+	for _, r := range a.rows {
+		active[r.Rule] = active[r.Rule] || r.State != "inactive"
+	}
+	a.rows = slices.DeleteFunc(a.rows, func(r alertRow) bool { return r.State == "inactive" && active[r.Rule] })
+	keys := make([]string, len(a.rows))
+	for i, r := range a.rows {
+		keys[i] = r.key
+	}
+	a.list.set(keys)
+}
+
+func (a *alertsTab) do(m *model, i intent) (tea.Cmd, bool) {
+	if m.inDetail {
+		return nil, a.more.do(i)
+	}
+	if a.list.do(i) {
+		a.more.top = 0
+		return nil, true
+	}
+	if i == open && len(a.rows) > 0 {
+		m.inDetail, a.more.top = true, 0
+		return nil, true
+	}
+	return nil, false
+}
+
+func (a *alertsTab) current() (alertRow, bool) {
+	if a.list.at >= len(a.rows) {
+		return alertRow{}, false
+	}
+	return a.rows[a.list.at], true
+}
+
+func (a *alertsTab) subject() string {
+	r, _ := a.current()
+	return r.Rule
+}
+
+func (a *alertsTab) value(*model) string {
+	r, ok := a.current()
+	if !ok {
+		return ""
+	}
+	return r.Rule + labelsWord(r.Labels)
+}
+
+// labelsWord writes labels as Prometheus does.
+func labelsWord(labels map[string]string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		parts = append(parts, fmt.Sprintf("%s=%q", k, labels[k]))
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+func (a *alertsTab) listPane(m *model, w, h int) pane {
+	t := m.theme
+	p := pane{title: "Alerts", note: m.filterNote(alertsScreen, len(a.rows), len(m.state.Alerts))}
+	rule := 12
+	for _, r := range a.rows {
+		rule = max(rule, width(r.Rule))
+	}
+	rule = min(rule, max(14, w*40/100))
+	labelsHead := "  LABELS"
+	if w < rule+alertColumns+labelsLeast {
+		labelsHead = ""
+	}
+	p.lines = append(p.lines, t.line(w, false, in(toneDim, " "+t.fill("RULE", rule)+"  "+t.fill("STATE", 10)+" "+t.right("SINCE", 5)+" "+t.right("VALUE", 8)+"  "+t.fill("SEVERITY", 8)+labelsHead)))
+	if len(a.rows) == 0 {
+		p.lines = append(p.lines, t.line(w, false, in(toneDim, " "+a.nothing(m))))
+	}
+	from, to := a.list.window(h - 2)
+	for i := from; i < to; i++ {
+		p.lines = append(p.lines, a.row(m, a.rows[i], rule, w, i == a.list.at && !m.inDetail, i == a.list.at))
+	}
+	for len(p.lines) < h-1 {
+		p.lines = append(p.lines, t.line(w, false))
+	}
+	p.lines = append(p.lines, a.alertmanager(m, w))
+	return p
+}
+
+const (
+	alertColumns = 38 // all columns but RULE and LABELS
+	labelsLeast  = 16
+)
+
+func (a *alertsTab) nothing(m *model) string {
+	if len(m.state.Alerts) > 0 {
+		return "no rule matches the filter; esc clears it"
+	}
+	return "no alerting rule has been heard of yet"
+}
+
+func (a *alertsTab) row(m *model, r alertRow, rule, w int, selected, current bool) string {
+	t := m.theme
+	cursor := " "
+	if current {
+		cursor = ">"
+	}
+	st := t.sign(alertSign(r.State))
+	st.text = t.fill(st.text, 10)
+	severity := r.Labels["severity"]
+	labels := maps.Clone(r.Labels)
+	delete(labels, "severity")
+	delete(labels, "alertname")
+	var rest []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		if w >= rule+alertColumns+labelsLeast {
+			rest = append(rest, k+"="+labels[k])
+		}
+	}
+	return t.line(w, selected,
+		plain(cursor), plain(t.fill(r.Rule, rule)), plain("  "), st,
+		in(toneDim, " "+t.right(age(m.state.now, r.Since), 5)), plain(" "+t.right(orWord(r.Value, "-"), 8)+"  "),
+		plain(t.fill(orWord(severity, "-"), 8)), in(toneDim, "  "+strings.Join(rest, " ")))
+}
+
+// alertmanager says in one line what becomes of the alerts.
+func (a *alertsTab) alertmanager(m *model, w int) string {
+	t, am := m.theme, m.state.Alertmanager
+	if am == nil {
+		return t.line(w, false, in(toneDim, " Alertmanager: not heard of"))
+	}
+	spans := []span{in(toneBold, " Alertmanager"), plain(fmt.Sprintf("  %d active  %d silenced  %d inhibited", am.Active, am.Silences, am.Inhibited))}
+	if h, ok := m.state.Health[alertmanagerPath]; ok && h.State != event.StateOK {
+		spans = append(spans, plain("  "), t.sign(stateSign(h.State)))
+	}
+	if len(am.Receivers) > 0 {
+		spans = append(spans, in(toneDim, "  to "+strings.Join(am.Receivers, ", ")))
+	}
+	return t.line(w, false, spans...)
+}
+
+func (a *alertsTab) detailPane(m *model, w, h int) pane {
+	r, ok := a.current()
+	if !ok {
+		return pane{title: "Details"}
+	}
+	t := m.theme
+	d := &writer{t: t, w: w}
+	head := []span{t.sign(alertSign(r.State))}
+	if !r.Since.IsZero() {
+		head = append(head, in(toneDim, " for "+age(m.state.now, r.Since)))
+	}
+	d.line(head...)
+	if r.Value != "" {
+		d.heading("VALUE")
+		d.text(toneNone, r.Value)
+	}
+	if len(r.Labels) > 0 {
+		d.heading("LABELS")
+		for _, k := range slices.Sorted(maps.Keys(r.Labels)) {
+			d.field(k, r.Labels[k])
+		}
+	}
+	if !r.Since.IsZero() {
+		d.heading("SINCE")
+		d.text(toneNone, r.Since.In(m.state.now.Location()).Format("2006-01-02 15:04:05"))
+	}
+	if url := m.state.Health[prometheusPath].URL; url != "" {
+		d.heading("PROMETHEUS")
+		d.text(toneNone, url+"/alerts")
+	}
+	p := pane{title: r.Rule, focus: m.inDetail, lines: a.more.window(d.lines, h)}
+	if m.inDetail {
+		p.note = share(a.more.top, h, len(d.lines))
+	}
+	return p
+}
+
+func (a *alertsTab) click(_ *model, y int) {
+	if row := a.list.top + y - 1; y >= 1 && row < len(a.rows) {
+		a.list.at, a.more.top = row, 0
+	}
+}
