@@ -43,6 +43,8 @@ type app struct {
 	quiet    bool
 	verbose  bool
 
+	accessible bool
+
 	// releaseSignals gives the signals back to the command.
 	releaseSignals func()
 	// resumable is set while an interrupt leaves something to resume.
@@ -150,7 +152,7 @@ whether all of it is healthy and, if not, why.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return errors.Join(
-				oneOf(cmd, "progress", a.progress, "auto", "plain", "json", "quiet"),
+				oneOf(cmd, "progress", a.progress, progressModes()...),
 				oneOf(cmd, "output", a.output, "table", "json", "yaml"),
 				oneOf(cmd, "color", a.color, "auto", "always", "never"),
 			)
@@ -161,14 +163,15 @@ whether all of it is healthy and, if not, why.`,
 	})
 	f := root.PersistentFlags()
 	f.StringVar(&a.name, "name", "", "name of the sandbox (default: the stack's, or the only one there is)")
-	f.StringVar(&a.progress, "progress", "auto", "how progress is shown: auto, plain, json, quiet")
+	f.StringVar(&a.progress, "progress", "auto", "how progress is shown: "+strings.Join(progressModes(), ", "))
 	f.StringVarP(&a.output, "output", "o", "table", "form of the data on standard output: table, json, yaml")
 	f.StringVar(&a.color, "color", "auto", "colour: auto, always, never (NO_COLOR is respected)")
 	f.BoolVar(&a.ascii, "ascii", false, "ASCII characters only")
+	f.BoolVar(&a.accessible, "accessible", false, "whole sentences and no redraws, for screen readers; the same as --progress accessible")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors only; the same as --progress quiet")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "show the output of the tools that run")
 	for flag, values := range map[string][]string{
-		"progress": {"auto", "plain", "json", "quiet"},
+		"progress": progressModes(),
 		"output":   {"table", "json", "yaml"},
 		"color":    {"auto", "always", "never"},
 	} {
@@ -177,7 +180,7 @@ whether all of it is healthy and, if not, why.`,
 	must(root.RegisterFlagCompletionFunc("name", completeNames))
 	root.AddCommand(
 		a.upCommand(), a.statusCommand(), a.envCommand(), a.execCommand(),
-		a.logsCommand(), a.downCommand(), a.imagesCommand(), a.versionCommand(),
+		a.logsCommand(), a.downCommand(), a.replayCommand(), a.imagesCommand(), a.versionCommand(),
 	)
 	return root
 }
@@ -193,6 +196,15 @@ func knownCommand(cmd *cobra.Command, words []string) error {
 		try = cmd.CommandPath() + " " + near[0]
 	}
 	return fault.New(fault.Invalid, fmt.Sprintf("unknown command %q", words[0]), "", try)
+}
+
+// progressModes are the values of --progress.
+func progressModes() []string {
+	list := []string{string(render.ModeAuto)}
+	for _, m := range render.Modes {
+		list = append(list, string(m))
+	}
+	return list
 }
 
 // must panics on an error that only a mistake in this package can cause.

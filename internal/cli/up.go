@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 func (a *app) upCommand() *cobra.Command {
 	var opt struct {
 		ports, images  string
+		junit          string
 		strict, dryRun bool
 		timeout        time.Duration
 	}
@@ -55,29 +58,7 @@ already is left alone, what is missing is made.`,
 			}
 			ctx, cancel := withTimeout(cmd.Context(), opt.timeout)
 			defer cancel()
-			out, err := a.progressSink()
-			if err != nil {
-				return err
-			}
-			s, err := session.Start(ctx, wanted, session.Options{
-				AutoPorts: opt.ports == "auto", Images: opt.images, Strict: opt.strict,
-			})
-			if err != nil {
-				return err
-			}
-			defer func() { err = s.Close() }()
-			a.resumable.Store(true)
-			err = s.Up(ctx, out)
-			if closeErr := out.Close(); err == nil {
-				err = closeErr
-			}
-			if err != nil {
-				return &reported{runFailed(err)}
-			}
-			if a.mode() == render.ModePlain {
-				return a.printStatus(ctx, s)
-			}
-			return nil
+			return a.up(ctx, wanted, session.Options{AutoPorts: opt.ports == "auto", Images: opt.images, Strict: opt.strict}, opt.junit)
 		},
 	}
 	f := cmd.Flags()
@@ -85,10 +66,40 @@ already is left alone, what is missing is made.`,
 	f.StringVar(&opt.images, "images", "auto", "where platform images come from: auto, packages, registry")
 	f.BoolVar(&opt.strict, "strict", false, "fail where a component would be off for lack of its image")
 	f.BoolVar(&opt.dryRun, "dry-run", false, "print the plan and change nothing")
+	f.StringVar(&opt.junit, "junit", "", "write a JUnit report of the steps and the health to this file")
 	f.DurationVar(&opt.timeout, "timeout", 0, "give up after this long, for example 20m (default: no limit)")
 	must(cmd.RegisterFlagCompletionFunc("ports", cobra.FixedCompletions([]string{"fixed", "auto"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("images", cobra.FixedCompletions([]string{"auto", "packages", "registry"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
+}
+
+// up brings the stack up, drawn on the output that was asked for, and prints
+// the status where people look on.
+func (a *app) up(ctx context.Context, wanted session.Wanted, opt session.Options, junit string) (err error) {
+	sinks, err := a.sinks(junit)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeAll(sinks)) }()
+	s, err := session.Start(ctx, wanted, opt)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	a.resumable.Store(true)
+	if err := s.Up(ctx, eventSinks(sinks)...); err != nil {
+		return &reported{runFailed(err)}
+	}
+	if err := closeAll(sinks); err != nil { // what they still draw comes before the status
+		return err
+	}
+	sinks = nil
+	switch a.mode() {
+	case render.ModeJSON, render.ModeQuiet:
+		return nil
+	default:
+		return a.printStatus(ctx, s)
+	}
 }
 
 // runFailed keeps exit code 2 for input that was refused before anything was
@@ -98,28 +109,4 @@ func runFailed(err error) error {
 		return err
 	}
 	return fault.Wrap(fault.Failed, err, "sandbox up", "a step failed")
-}
-
-// mode is the way progress is drawn.
-func (a *app) mode() render.Mode {
-	switch {
-	case a.quiet:
-		return render.ModeQuiet
-	case a.progress == "auto":
-		return render.ModePlain
-	default:
-		return render.Mode(a.progress)
-	}
-}
-
-// progressSink draws a run on standard error.
-func (a *app) progressSink() (render.Sink, error) {
-	sink, err := render.New(a.mode(), a.Err, a.style(a.Err))
-	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, "sandbox up --help", "--progress %s", a.progress)
-	}
-	if plain, ok := sink.(*render.Plain); ok {
-		plain.Logs = a.verbose
-	}
-	return sink, nil
 }

@@ -11,15 +11,15 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/steps"
 )
 
-// Up makes the stack real and says so to the sink; every event is recorded in
+// Up makes the stack real and says so to the sinks; every event is recorded in
 // the state directory as well. It may be called again after whatever end.
-func (s *Session) Up(ctx context.Context, sink event.Sink) error {
+func (s *Session) Up(ctx context.Context, sinks ...event.Sink) error {
 	file, err := event.OpenFile(s.dir.Events())
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	log := event.NewLog(s.run, nil, file, sink, event.SinkFunc(s.recordStep))
+	log := event.NewLog(s.run, nil, append(sinks, file, event.SinkFunc(s.recordStep))...)
 	list := plan.Steps(plan.Build(s.stack), s.part)
 	log.Emit(event.PlanReady{
 		Stack: s.name, Command: "up", Engine: s.info.Engine + " " + s.info.Version, Steps: steps.Plan(list),

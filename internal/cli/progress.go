@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/charmbracelet/x/term"
+
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/render"
+)
+
+// mode is the way progress is drawn.
+func (a *app) mode() render.Mode {
+	switch {
+	case a.quiet:
+		return render.ModeQuiet
+	case a.accessible:
+		return render.ModeAccessible
+	}
+	return render.Choose(render.Mode(a.progress), isTerminal(a.Err), os.Getenv)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(f.Fd())
+}
+
+// progressSink draws a run where its mode belongs: on standard error, or on
+// standard output for GitHub, which reads its commands from there.
+func (a *app) progressSink() (render.Sink, error) {
+	mode, w := a.mode(), a.Err
+	if mode.Stdout() {
+		w = a.Out
+	}
+	switch mode {
+	case render.ModeTTY:
+		return render.NewTTY(w, a.style(w), render.TTYOptions{Logs: a.verbose}), nil
+	case render.ModePlain:
+		plain := render.NewPlain(w, a.style(w))
+		plain.Logs = a.verbose
+		return plain, nil
+	default:
+		return render.New(mode, w, a.style(w))
+	}
+}
+
+// sinks are the progress and, where a file is named, the JUnit report.
+func (a *app) sinks(junit string) ([]render.Sink, error) {
+	progress, err := a.progressSink()
+	if err != nil {
+		return nil, err
+	}
+	list := []render.Sink{progress}
+	if junit != "" {
+		report, err := render.NewJUnit(junit)
+		if err != nil {
+			return nil, errors.Join(
+				fault.Wrap(fault.Invalid, err, "--junit with a path that can be written", "no JUnit report at %s", junit), progress.Close())
+		}
+		list = append(list, report)
+	}
+	return list, nil
+}
+
+func eventSinks(sinks []render.Sink) []event.Sink {
+	list := make([]event.Sink, len(sinks))
+	for i, s := range sinks {
+		list[i] = s
+	}
+	return list
+}
+
+func closeAll(sinks []render.Sink) error {
+	var errs []error
+	for _, s := range sinks {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// tee hands a replayed run to several sinks at the same pace.
+type tee []render.Sink
+
+func (t tee) Handle(e event.Envelope) error {
+	var errs []error
+	for _, s := range t {
+		errs = append(errs, s.Handle(e))
+	}
+	return errors.Join(errs...)
+}
+
+// Pace tells those that draw between events how fast the run goes.
+func (t tee) Pace(speed float64) {
+	for _, s := range t {
+		if p, ok := s.(interface{ Pace(speed float64) }); ok {
+			p.Pace(speed)
+		}
+	}
+}
+
+func (t tee) Close() error { return closeAll(t) }

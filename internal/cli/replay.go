@@ -1,0 +1,41 @@
+package cli
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/render"
+)
+
+func (a *app) replayCommand() *cobra.Command {
+	var speed float64
+	var junit string
+	cmd := &cobra.Command{
+		Use:   "replay EVENTS.JSONL",
+		Short: "Show a recorded run again, in any output",
+		Long: `Shows recorded runs as they were drawn while they ran. Every sandbox records its
+runs in events.jsonl in its state folder; --progress json writes the same.`,
+		Example: `  sandbox replay ~/.local/state/sandbox/web-app/events.jsonl --speed 10
+  sandbox replay events.jsonl --speed 0 --junit report.xml --progress github`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, argv []string) (err error) {
+			f, err := os.Open(argv[0])
+			if err != nil {
+				return fault.Wrap(fault.Invalid, err, "sandbox replay with the path of an events.jsonl", "no recording at %s", argv[0])
+			}
+			defer f.Close() // only read
+			sinks, err := a.sinks(junit)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, closeAll(sinks)) }()
+			return render.Replay(cmd.Context(), f, tee(sinks), speed)
+		},
+	}
+	cmd.Flags().Float64Var(&speed, "speed", 1, "pace of the recording: 2 is twice as fast, 0 does not wait")
+	cmd.Flags().StringVar(&junit, "junit", "", "write a JUnit report of the run to this file")
+	return cmd
+}
