@@ -16,6 +16,8 @@ const (
 	noteRoom    = 24 // fewer columns for a note, and it gets a line of its own
 	maxTroubles = 3  // components and alerts in the region
 	hang        = signWidth + 1
+	// fresh is how long the last log line of a step tells what it does.
+	fresh = 15 * time.Second
 )
 
 // The ranks of the region's lines. Where there are too few rows, the lines of
@@ -26,6 +28,7 @@ const (
 	rankTrouble
 	rankWaiting
 	rankBlocker // the first of each step
+	rankDoing   // what a step does, where that needs a line of its own
 	rankKeys
 	rankBlockers // the others
 	rankLog
@@ -38,6 +41,8 @@ type region struct {
 	now   time.Time
 	style Style
 	keys  string // a line on the keys, if any
+	// logged says when each step last logged something.
+	logged map[string]time.Time
 }
 
 type rankedLine struct {
@@ -131,7 +136,13 @@ func (r region) step(s event.StepView, width int) []rankedLine {
 	if s.Progress == nil {
 		lines = append(lines, rankedLine{rankStep, head})
 	} else {
-		lines = append(lines, rankedLine{rankStep, head + r.progress(*s.Progress, width)})
+		head += r.progress(*s.Progress, width)
+		doing := r.style.paint(toneDim, r.style.text(s.Progress.Text))
+		if ansi.StringWidth(head)+2+ansi.StringWidth(doing) <= width {
+			lines = append(lines, rankedLine{rankStep, strings.TrimRight(head+"  "+doing, " ")})
+		} else {
+			lines = append(lines, rankedLine{rankStep, head}, rankedLine{rankDoing, below + doing})
+		}
 		for i, b := range s.Progress.Blockers {
 			rank, lead := rankBlockers, "            "
 			if i == 0 {
@@ -145,15 +156,15 @@ func (r region) step(s event.StepView, width int) []rankedLine {
 			lines = append(lines, rankedLine{rank, below + r.style.paint(toneDim, lead) + r.style.text(b)})
 		}
 	}
-	if n := len(s.Log); n > 0 {
+	if n := len(s.Log); n > 0 && r.now.Sub(r.logged[s.ID]) < fresh {
 		log := s.Log[n-1]
 		lines = append(lines, rankedLine{rankLog, below + r.style.paint(toneDim, r.style.bar()+" "+r.style.text(log.Line))})
 	}
 	return lines
 }
 
-// progress draws how far a step is: a bar where that is known and there is
-// room, the amount, and what it does.
+// progress draws how far a step is, where that is known: a bar if there is
+// room, and the amount.
 func (r region) progress(p event.Progress, width int) string {
 	text := ""
 	cells := 0
@@ -168,9 +179,6 @@ func (r region) progress(p event.Progress, width int) string {
 	}
 	if a := amount(p); a != "" {
 		text += "  " + r.style.text(a)
-	}
-	if p.Text != "" {
-		text += "  " + r.style.paint(toneDim, r.style.text(p.Text))
 	}
 	return text
 }

@@ -62,6 +62,7 @@ type TTY struct {
 	paused   bool // the terminal is someone else's
 	hooked   bool // namely that of OnEnter or OnEscape
 	problems map[string]bool
+	logged   map[string]time.Time // by the run's clock: the last log line of each step
 
 	pending []string // lines that stay, not yet written
 	dirty   bool     // an event came since the last drawing
@@ -73,7 +74,10 @@ type TTY struct {
 
 // NewTTY returns a TTY sink on w. It must be closed.
 func NewTTY(w io.Writer, style Style, opts TTYOptions) *TTY {
-	t := &TTY{w: w, style: style, opts: opts, stream: newStream(), problems: map[string]bool{}}
+	t := &TTY{
+		w: w, style: style, opts: opts, stream: newStream(),
+		problems: map[string]bool{}, logged: map[string]time.Time{},
+	}
 	if t.opts.Size == nil {
 		t.opts.Size = func() (int, int) { return terminalSize(w, style.Width) }
 	}
@@ -113,6 +117,7 @@ func (t *TTY) Handle(e event.Envelope) error {
 	defer t.mu.Unlock()
 	if t.apply(e) {
 		clear(t.problems)
+		clear(t.logged)
 	}
 	t.dirty = true
 	if t.pulse == nil && !t.closed {
@@ -121,7 +126,9 @@ func (t *TTY) Handle(e event.Envelope) error {
 	switch {
 	case e.PlanReady != nil:
 		t.stay(planHead(*e.PlanReady, t.style), "")
-	case e.StepLog != nil && t.opts.Logs:
+	case e.StepLog != nil && !t.opts.Logs:
+		t.logged[e.StepLog.ID] = e.Time
+	case e.StepLog != nil:
 		t.stay("  " + logEntry(*e.StepLog, t.style))
 	case e.StepFinished != nil:
 		t.finished(*e.StepFinished)
@@ -265,10 +272,12 @@ func (t *TTY) draw() {
 			b.WriteString(line + "\n")
 		}
 	}
-	// Lines are drawn over the old ones, which does not flicker even where
-	// the terminal shows half of it.
+	// Each line takes the place of an old one, which does not flicker even
+	// where the terminal shows half of it. The whole old line goes first:
+	// terminals remember how far a line that is overwritten once went, and
+	// wrap that too when they are made narrower.
 	for _, line := range region {
-		b.WriteString(line + ansi.EraseLineRight + "\n")
+		b.WriteString(ansi.EraseEntireLine + line + "\n")
 	}
 	b.WriteString(ansi.EraseScreenBelow)
 	b.WriteString(ansi.ResetModeSynchronizedOutput)
@@ -378,7 +387,7 @@ func indent(lines []string, by int) []string {
 
 // region is what is to be seen of the run now.
 func (t *TTY) region() region {
-	return region{view: &t.view, now: t.onTheSecond(), style: t.style, keys: t.keyHints()}
+	return region{view: &t.view, now: t.onTheSecond(), style: t.style, keys: t.keyHints(), logged: t.logged}
 }
 
 // keyHints names the keys that do something.
