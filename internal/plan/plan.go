@@ -32,6 +32,7 @@ const (
 	BuildImage   Kind = "build"                // Name: an image of the stack's own
 	Load         Kind = "load"                 // Name: that image, in every node
 	Toolchain    Kind = "toolchain"            // the Terraform binary and its providers
+	Init         Kind = "terraform-init"       // Name: an initialized Terraform module
 	Module       Kind = "terraform"            // Name: an applied Terraform module
 	Prune        Kind = "prune"                // releases that the stack has no more, gone
 	Release      Kind = "release"              // Name: a Helm release, ready
@@ -98,7 +99,8 @@ func Build(st *stack.Stack) []Item {
 		needs[c.ID] = stepsOf(c.DependsOn)
 	}
 	for _, m := range spec.Terraform {
-		after := slices.Concat(needs[id(Module, m.Name)], []string{id(Toolchain, "")})
+		b.add(Init, m.Name, "terraform init "+m.Name, id(Toolchain, ""))
+		after := slices.Concat(needs[id(Module, m.Name)], []string{id(Init, m.Name)})
 		if emulated {
 			after = append(after, id(Emulator, ""))
 		}

@@ -47,6 +47,10 @@ func (s *Session) part(it plan.Item) plan.Part {
 		}
 	case plan.Toolchain:
 		return s.ensureToolchain
+	case plan.Init:
+		return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+			return s.initModule(ctx, it.Name, rep)
+		}
 	case plan.Module:
 		return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
 			return s.applyModule(ctx, it.Name, rep)
@@ -206,6 +210,20 @@ func (s *Session) loadImage(ctx context.Context, name string, rep event.Reporter
 	}
 	loaded, err := c.Load(ctx, s.ref("image/"+name), rep)
 	return steps.Result{Done: !loaded}, err
+}
+
+// initModule makes a module ready to be applied, while its emulator may still
+// be starting. One that is applied already needs no look.
+func (s *Session) initModule(ctx context.Context, name string, rep event.Reporter) (steps.Result, error) {
+	m, err := s.module(ctx, find(s.stack.Spec.Terraform, func(t stack.Terraform) bool { return t.Name == name }))
+	if err != nil {
+		return steps.Result{}, err
+	}
+	st, err := m.Check(ctx)
+	if err != nil || st.Unchanged {
+		return steps.Result{Done: st.Unchanged}, err
+	}
+	return steps.Result{}, m.Prepare(ctx, rep)
 }
 
 func (s *Session) applyModule(ctx context.Context, name string, rep event.Reporter) (steps.Result, error) {

@@ -28,6 +28,14 @@ type prepared struct {
 	schema      *providerInfo // nil where the module does not use AWS
 }
 
+// Prepare does what an Apply needs and what needs no emulator: it copies and
+// initializes the module. An Apply does it too; beforehand, it takes place while
+// the emulator still starts.
+func (m *Module) Prepare(ctx context.Context, rep event.Reporter) error {
+	_, err := m.prepare(ctx, rep, false)
+	return err
+}
+
 // prepare copies the module, initializes the copy where needed and points it at
 // the emulator. force runs init in any case.
 func (m *Module) prepare(ctx context.Context, rep event.Reporter, force bool) (*prepared, error) {
