@@ -183,13 +183,23 @@ func TestFailingRelease(t *testing.T) {
 	edit(t, filepath.Join(dir, "stack.yaml"), func(s string) string {
 		return strings.Replace(s, "      chart: chart\n", "      chart: chart\n      timeout: 90s\n", 1)
 	})
-	res := w.up(name, dir)
+	report := filepath.Join(t.TempDir(), "report.xml")
+	res := w.up(name, dir, "--junit", report, "--progress", "github")
 	if res.code != 1 {
 		t.Fatalf("exit %d, want 1\n%s", res.code, res.stderr)
 	}
+	xml, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{"annotations": res.stdout, "JUnit report": string(xml)} {
+		if !strings.Contains(text, "Deployment/hello") {
+			t.Errorf("the %s do not name the blocking object:\n%s", what, text)
+		}
+	}
 	for _, want := range []string{"release/hello", "Deployment/hello", "no database here", "Try:"} {
-		if !strings.Contains(res.stderr, want) {
-			t.Errorf("standard error does not have %q:\n%s", want, res.stderr)
+		if !strings.Contains(res.stdout, want) {
+			t.Errorf("the output does not have %q:\n%s", want, res.stdout)
 		}
 	}
 	if res := w.run("status", "--name", name); res.code != 5 {
