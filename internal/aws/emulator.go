@@ -63,6 +63,8 @@ type Config struct {
 	Region string
 	// Memory is the container's limit in bytes; 0 means none.
 	Memory int64
+	// CPUShares is the container's weight, as in runtime.ContainerSpec.
+	CPUShares uint64
 	// Labels are added to the container's; runtime.LabelName and
 	// runtime.LabelComponent are set by this package.
 	Labels map[string]string
@@ -263,6 +265,8 @@ func (e *Emulator) spec(img runtime.Image) (runtime.ContainerSpec, error) {
 		Aliases: []string{Alias},
 		Ports:   []runtime.Port{{HostIP: "127.0.0.1", HostPort: e.cfg.Port, Container: listenPort}},
 		Memory:  e.cfg.Memory,
+
+		CPUShares: e.cfg.CPUShares,
 	}
 	hashed, err := json.Marshal(struct {
 		Spec    runtime.ContainerSpec

@@ -45,6 +45,9 @@ type AppBuild struct {
 	BaseRef string
 	// BaseArg defaults to BASE_IMAGE.
 	BaseArg string
+	// CPUShares is the weight of the build, as in runtime.BuildSpec. What comes
+	// out does not depend on it.
+	CPUShares uint64
 }
 
 // Built is an image of the stack's own in the engine's store.
@@ -81,6 +84,7 @@ func Build(ctx context.Context, engine runtime.Runtime, b AppBuild, rep event.Re
 	labels[LabelBuild] = hash
 	spec := runtime.BuildSpec{
 		Context: b.Context, Dockerfile: b.Dockerfile, Tag: ref, Target: b.Target, Args: b.args(), Labels: labels,
+		CPUShares: b.CPUShares,
 	}
 	if err := trustHost(&spec); err != nil {
 		return Built{}, fmt.Errorf("build image %s: %w", b.Name, err)

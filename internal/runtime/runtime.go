@@ -105,6 +105,8 @@ type BuildSpec struct {
 	Target     string
 	Args       map[string]string
 	Labels     map[string]string
+	// CPUShares is the weight of RUN steps, as in ContainerSpec.
+	CPUShares uint64
 	// Volumes are "host:container:ro" mounts for RUN steps, for host CA
 	// certificates; not part of the image.
 	Volumes []string
@@ -133,8 +135,12 @@ type ContainerSpec struct {
 	Ports      []Port
 	Mounts     []Mount
 	// Memory is the limit in bytes; 0 means none.
-	Memory  int64
-	Restart bool // restart unless stopped
+	Memory int64
+	// CPUShares is the weight among containers that want the CPU at the same
+	// time; 1024 is usual, 0 leaves it to the engine. It needs a rootful engine
+	// or a delegated cpu controller.
+	CPUShares uint64
+	Restart   bool // restart unless stopped
 }
 
 // Port publishes a container's TCP port on the host. HostIP defaults to

@@ -189,6 +189,7 @@ func (s *Session) buildImage(ctx context.Context, name string, rep event.Reporte
 	build := image.AppBuild{
 		Stack: s.name, Name: name, Context: s.stack.Path(spec.Context), Dockerfile: spec.Dockerfile,
 		Target: spec.Target, Args: spec.Args, Labels: s.labels("image/" + name),
+		CPUShares: s.shares(buildShares),
 	}
 	if spec.Base != nil {
 		build.BaseArg, build.BaseRef = spec.Base.Arg, s.ref(spec.Base.Image)

@@ -355,7 +355,25 @@ func (s *Session) emulator() (*aws.Emulator, error) {
 	return aws.New(s.engine, aws.Config{
 		Name: s.name, Image: s.ref(plan.LocalStackImage), Network: s.network(), Port: s.ports["aws"],
 		Services: spec.Services, Region: spec.Region, Labels: map[string]string{runtime.LabelRun: s.run},
+		CPUShares: s.shares(emulatorShares),
 	})
+}
+
+// The weights of what starts at the same time. Terraform waits for the emulator
+// and everything for Terraform, so the emulator goes first; nothing waits long
+// for a build.
+const (
+	emulatorShares = 4096
+	buildShares    = 256
+)
+
+// shares is the weight where the engine can give weights: a rootless one may
+// lack the cpu controller.
+func (s *Session) shares(weight uint64) uint64 {
+	if s.info.Rootless {
+		return 0
+	}
+	return weight
 }
 
 // module returns the adapter of a Terraform module. Without an emulator that

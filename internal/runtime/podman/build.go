@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,6 +67,9 @@ func (r *Runtime) buildArgs(spec runtime.BuildSpec, ignoreFile string) []string 
 	}
 	for _, key := range slices.Sorted(maps.Keys(spec.Labels)) {
 		args = append(args, "--label", key+"="+spec.Labels[key])
+	}
+	if spec.CPUShares > 0 {
+		args = append(args, "--cpu-shares", strconv.FormatUint(spec.CPUShares, 10))
 	}
 	for _, volume := range spec.Volumes {
 		args = append(args, "--volume", volume)

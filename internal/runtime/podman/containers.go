@@ -69,8 +69,14 @@ func generate(spec runtime.ContainerSpec) *specgen.SpecGenerator {
 		}
 		g.Mounts = append(g.Mounts, specs.Mount{Type: "bind", Source: m.Source, Destination: m.Target, Options: options})
 	}
+	if spec.Memory > 0 || spec.CPUShares > 0 {
+		g.ResourceLimits = &specs.LinuxResources{}
+	}
 	if spec.Memory > 0 {
-		g.ResourceLimits = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &spec.Memory}}
+		g.ResourceLimits.Memory = &specs.LinuxMemory{Limit: &spec.Memory}
+	}
+	if spec.CPUShares > 0 {
+		g.ResourceLimits.CPU = &specs.LinuxCPU{Shares: &spec.CPUShares}
 	}
 	return g
 }
