@@ -168,7 +168,7 @@ func (a *Accessible) finished(f event.StepFinished) {
 	}
 	a.say(sentence(text))
 	if f.Error != nil {
-		a.problem(a.withLog(*f.Error, f.ID))
+		a.problem(a.explain(*f.Error, f.ID))
 	}
 }
 
@@ -180,7 +180,11 @@ func (a *Accessible) problem(p event.Problem) {
 		a.say("Reason: " + sentence(p.Why))
 	}
 	if len(p.Log) > 0 {
-		a.say(fmt.Sprintf("The last %s of its log:", count(len(p.Log), "line")))
+		what := "The last line of its log:"
+		if len(p.Log) > 1 {
+			what = fmt.Sprintf("The last %d lines of its log:", len(p.Log))
+		}
+		a.say(what)
 		for _, line := range p.Log {
 			if strings.TrimSpace(line) != "" {
 				a.say(line)

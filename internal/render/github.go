@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -152,13 +153,10 @@ func (g *GitHub) finished(f event.StepFinished) {
 	title := g.title(outcomeSign(f.Outcome), f.ID, took, f.Note)
 	log := g.fenced(f.ID)
 	delete(g.logs, f.ID)
-	if f.Error == nil {
-		g.group(title, log)
-		return
-	}
-	// The error is not in the group: a page shows groups closed.
 	g.group(title, log)
-	g.problem(*f.Error, f.ID)
+	if f.Error != nil { // not in the group: a page shows groups closed
+		g.problem(g.explain(*f.Error, f.ID), f.ID)
+	}
 }
 
 // title is "✓ done cluster 38.2s: 1 node".
@@ -195,6 +193,9 @@ func (g *GitHub) fenced(id string) []string {
 
 // fence wraps foreign lines so that none of them is taken for a command.
 func (g *GitHub) fence(lines []string) []string {
+	if len(lines) == 0 {
+		return nil
+	}
 	token := g.token()
 	out := append([]string{"::stop-commands::" + token}, lines...)
 	return append(out, "::"+token+"::")
@@ -204,24 +205,14 @@ func (g *GitHub) fence(lines []string) []string {
 // object that blocks it.
 func (g *GitHub) problem(p event.Problem, id string) {
 	g.problems[p.What] = true
-	message := p.Why
-	if message == "" && id != "" {
-		if pr := g.stepOf(id).Progress; pr != nil {
-			message = strings.Join(pr.Blockers, "\n")
-		}
-	}
-	lines := g.style.glyph(signFailed) + " " + g.style.paint(toneBold, g.style.text(p.What))
-	detail := p
-	detail.Why = message
-	g.print(append([]string{g.plain(lines)}, g.fence(problemDetail(detail, g.style, "  "))...)...)
-	if message == "" {
-		message = p.What
-	}
+	head := g.style.glyph(signFailed) + " " + g.style.paint(toneBold, g.style.text(p.What))
+	g.print(append([]string{g.plain(head)}, g.fence(problemDetail(p, g.style, "  "))...)...)
+	message := orElse(p.Why, p.What)
 	if p.Try != "" {
 		message += "\nTry: " + p.Try
 	}
 	title := p.What
-	if id != "" && !strings.Contains(title, id) {
+	if id != "" && !strings.Contains(title, path.Base(id)) {
 		title = id + ": " + title
 	}
 	g.annotate("error", title, message)

@@ -61,18 +61,17 @@ func (j *JUnit) Close() error {
 // The elements of a report. Times are in seconds.
 
 type testSuites struct {
-	XMLName  xml.Name `xml:"testsuites"`
-	Name     string   `xml:"name,attr"`
-	Tests    int      `xml:"tests,attr"`
-	Failures int      `xml:"failures,attr"`
-	Errors   int      `xml:"errors,attr"`
-	Skipped  int      `xml:"skipped,attr"`
-	Time     string   `xml:"time,attr"`
-	Suites   []testSuite
+	XMLName  xml.Name    `xml:"testsuites"`
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Errors   int         `xml:"errors,attr"`
+	Skipped  int         `xml:"skipped,attr"`
+	Time     string      `xml:"time,attr"`
+	Suites   []testSuite `xml:"testsuite"`
 }
 
 type testSuite struct {
-	XMLName    xml.Name   `xml:"testsuite"`
 	Name       string     `xml:"name,attr"`
 	Tests      int        `xml:"tests,attr"`
 	Failures   int        `xml:"failures,attr"`
@@ -80,8 +79,8 @@ type testSuite struct {
 	Skipped    int        `xml:"skipped,attr"`
 	Time       string     `xml:"time,attr"`
 	Timestamp  string     `xml:"timestamp,attr,omitempty"`
-	Properties []property `xml:"properties>property"`
-	Cases      []testCase
+	Properties []property `xml:"properties>property,omitempty"`
+	Cases      []testCase `xml:"testcase"`
 }
 
 type property struct {
@@ -90,7 +89,6 @@ type property struct {
 }
 
 type testCase struct {
-	XMLName   xml.Name `xml:"testcase"`
 	Name      string   `xml:"name,attr"`
 	Classname string   `xml:"classname,attr"`
 	Time      string   `xml:"time,attr"`
@@ -154,7 +152,7 @@ func elapsed(v *event.View) time.Duration {
 
 func stepCases(v *event.View) []testCase {
 	var cases []testCase
-	explained := false
+	failed := false
 	for _, s := range v.Steps {
 		c := testCase{Name: xmlText(s.ID), Time: inSeconds(s.Elapsed)}
 		switch s.Outcome {
@@ -162,17 +160,17 @@ func stepCases(v *event.View) []testCase {
 		case event.Failed:
 			c.Failure = whyFailed(s)
 			c.SystemOut = stepLog(s)
-			explained = explained || v.Result != nil && v.Result.Error != nil && s.Error != nil && s.Error.What == v.Result.Error.What
+			failed = true
 		case event.Off, event.Skipped:
 			c.Skipped = &verdict{Message: xmlText(strings.TrimRight(string(s.Outcome)+": "+s.Note, ": "))}
 		case event.Canceled:
-			c.Error = &verdict{Message: "interrupted", Type: string(event.Canceled), Text: xmlText(blocked(s))}
+			c.Error = &verdict{Message: "interrupted", Type: string(event.Canceled), Text: xmlText(blockers(s))}
 		default:
 			c.Error = unfinished(s)
 		}
 		cases = append(cases, c)
 	}
-	if v.Result != nil && v.Result.Error != nil && !explained {
+	if v.Result != nil && v.Result.Error != nil && !failed {
 		p := *v.Result.Error
 		cases = append(cases, testCase{
 			Name: "run", Time: inSeconds(elapsed(v)),
@@ -182,17 +180,17 @@ func stepCases(v *event.View) []testCase {
 	return cases
 }
 
-// whyFailed says why a step failed: its error and what it was waiting for.
+// whyFailed says why a step failed: by its error or else by what it was waiting
+// for.
 func whyFailed(s event.StepView) *verdict {
 	p := event.Problem{Code: string(event.Failed), What: "step " + s.ID + " failed", Why: s.Note}
 	if s.Error != nil {
 		p = *s.Error
 	}
-	body := problemText(p)
-	if b := blocked(s); b != "" && !strings.Contains(p.Why, b) {
-		body += "\n" + b
+	if b := blockers(s); b != "" && p.Why == "" {
+		p.Why = b
 	}
-	return &verdict{Message: xmlText(p.What), Type: xmlText(p.Code), Text: xmlText(strings.Trim(body, "\n"))}
+	return &verdict{Message: xmlText(p.What), Type: xmlText(p.Code), Text: xmlText(problemText(p))}
 }
 
 // unfinished is what to say of a step that has no end in the stream.
@@ -200,11 +198,11 @@ func unfinished(s event.StepView) *verdict {
 	if s.Started.IsZero() {
 		return &verdict{Message: "not started", Type: "unfinished"}
 	}
-	return &verdict{Message: "not finished", Type: "unfinished", Text: xmlText(blocked(s))}
+	return &verdict{Message: "not finished", Type: "unfinished", Text: xmlText(blockers(s))}
 }
 
-// blocked says what a step was last waiting for.
-func blocked(s event.StepView) string {
+// blockers says what a step was last waiting for.
+func blockers(s event.StepView) string {
 	if s.Progress == nil || len(s.Progress.Blockers) == 0 {
 		return ""
 	}

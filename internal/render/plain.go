@@ -221,7 +221,7 @@ func (p *Plain) finished(f event.StepFinished) {
 // gets the end of the step's own.
 func (p *Plain) problem(pr event.Problem, id string) []string {
 	p.problems[pr.What] = true
-	return problemBlock(p.withLog(pr, id), p.style, strings.Repeat(" ", stampWidth+2))
+	return problemBlock(p.explain(pr, id), p.style, strings.Repeat(" ", stampWidth+2))
 }
 
 // healthChanged draws trouble, and the end of it.

@@ -116,7 +116,7 @@ func (r region) header(width int) string {
 		failed = fmt.Sprintf(", %d failed", n)
 	}
 	took := ", " + seconds(r.now.Sub(r.view.Started))
-	name := r.style.text(strings.TrimSpace(r.view.Command + " " + r.view.Stack))
+	name := r.style.text(orElse(strings.TrimSpace(r.view.Command+" "+r.view.Stack), "run"))
 	used := ansi.StringWidth(progress + failed + took)
 	name = ansi.Truncate(name, max(0, width-used-8), r.style.ellipsis())
 	fill := r.style.rule(max(0, width-used-ansi.StringWidth(name)-4-3))

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
@@ -55,15 +56,17 @@ func (s *stream) stepOf(id string) event.StepView {
 	return event.StepView{}
 }
 
-// withLog returns the problem of a step. One that came without a log gets the
-// end of the step's own.
-func (s *stream) withLog(p event.Problem, id string) event.Problem {
-	if len(p.Log) > 0 {
-		return p
+// explain returns the problem of a step. One that came without a reason gets
+// what the step was last waiting for, one without a log the end of the step's.
+func (s *stream) explain(p event.Problem, id string) event.Problem {
+	step := s.stepOf(id)
+	if p.Why == "" && step.Progress != nil {
+		p.Why = strings.Join(step.Progress.Blockers, "\n")
 	}
-	log := s.stepOf(id).Log
-	for _, l := range log[max(0, len(log)-failedLog):] {
-		p.Log = append(p.Log, l.Line)
+	if len(p.Log) == 0 {
+		for _, l := range step.Log[max(0, len(step.Log)-failedLog):] {
+			p.Log = append(p.Log, l.Line)
+		}
 	}
 	return p
 }

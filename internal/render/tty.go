@@ -333,7 +333,7 @@ func (t *TTY) finished(f event.StepFinished) {
 
 func (t *TTY) problem(p event.Problem, id string) {
 	t.problems[p.What] = true
-	t.stay(problemBlock(t.withLog(p, id), t.style, "  ")...)
+	t.stay(problemBlock(t.explain(p, id), t.style, "  ")...)
 }
 
 // line is a finished step: how, what, how long, and a note that wraps below
@@ -365,12 +365,12 @@ func (t *TTY) runFinished(r event.RunFinished) {
 		t.stay(append(lines, "")...)
 	}
 	if !r.OK {
-		for _, line := range troubles(&t.view, t.style) {
-			t.stay(line)
-		}
+		t.stay(troubles(&t.view, t.style)...)
 	}
 	mark, text := ending(&t.view)
-	t.stay(t.style.glyph(mark) + " " + t.style.text(text))
+	lines := wrap(t.style.text(text), t.width-1-2)
+	t.stay(t.style.glyph(mark) + " " + lines[0])
+	t.stay(indent(lines[1:], 2)...)
 	if r.Error != nil && !t.problems[r.Error.What] {
 		t.problem(*r.Error, "")
 	}
