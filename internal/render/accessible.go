@@ -146,7 +146,7 @@ func (a *Accessible) plan(p event.PlanReady) {
 func (a *Accessible) finished(f event.StepFinished) {
 	a.announced[f.ID] = true
 	took := spokenDuration(f.Elapsed)
-	text := ""
+	var text string
 	switch f.Outcome {
 	case event.Done:
 		text = fmt.Sprintf("Step %s finished after %s", f.ID, took)
@@ -230,7 +230,7 @@ func (a *Accessible) alertChanged(al event.AlertChanged) {
 func (a *Accessible) runFinished(r event.RunFinished) {
 	counts, failed := outcomes(&a.view)
 	took := spokenDuration(r.Elapsed)
-	text := ""
+	var text string
 	switch {
 	case r.OK:
 		text = fmt.Sprintf("The run finished after %s", took)

@@ -237,9 +237,9 @@ func healthCases(v *event.View) []testCase {
 	for _, h := range v.Components() {
 		c := testCase{Name: xmlText(h.Component), Time: inSeconds(0)}
 		message := strings.TrimRight(string(h.State)+": "+cause(h), ": ")
-		switch {
-		case h.State == event.StateOK:
-		case h.State == event.StateOff:
+		switch h.State {
+		case event.StateOK:
+		case event.StateOff:
 			c.Skipped = &verdict{Message: xmlText(message)}
 		default:
 			body := cause(h)

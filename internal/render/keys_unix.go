@@ -53,7 +53,8 @@ func singleKeys(f *os.File) terminalMode {
 		return nil
 	}
 	off := map[termios.L]bool{termios.ICANON: false, termios.ECHO: false}
-	if err := termios.SetTermios(int(f.Fd()), uint32(now.Ispeed), uint32(now.Ospeed), nil, nil, nil, nil, off); err != nil {
+	in, out := uint32(now.Ispeed), uint32(now.Ospeed) //nolint:unconvert // elsewhere they have 64 bits
+	if err := termios.SetTermios(int(f.Fd()), in, out, nil, nil, nil, nil, off); err != nil {
 		return nil
 	}
 	return termState{state}

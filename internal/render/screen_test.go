@@ -3,6 +3,7 @@ package render
 import (
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/charmbracelet/x/ansi"
@@ -13,6 +14,7 @@ import (
 // would not let it. Lines wrap anew when the terminal is resized.
 type screen struct {
 	t             *testing.T
+	mu            sync.Mutex
 	width, height int
 	lines         []string // with what has scrolled off; colours stay in
 	at            int      // the line of the cursor, which is at its beginning
@@ -20,7 +22,24 @@ type screen struct {
 	synchronized  bool
 }
 
-func (s *screen) size() (int, int) { return s.width, s.height }
+func (s *screen) size() (int, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.width, s.height
+}
+
+func (s *screen) resize(width, height int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.width, s.height = width, height
+}
+
+// drawn is how many times the screen was written to.
+func (s *screen) drawn() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writes
+}
 
 // rows is how many rows a line takes.
 func (s *screen) rows(line string) int {
@@ -29,6 +48,8 @@ func (s *screen) rows(line string) int {
 
 func (s *screen) Write(b []byte) (int, error) {
 	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.writes++
 	text := string(b)
 	for text != "" {
@@ -113,4 +134,8 @@ func (s *screen) line(i int) string {
 }
 
 // text is everything on the screen, with what has scrolled off.
-func (s *screen) text() string { return strings.Join(s.lines, "\n") + "\n" }
+func (s *screen) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.lines, "\n") + "\n"
+}

@@ -54,7 +54,7 @@ func program(end string) int {
 		case <-ctx.Done():
 			if end == "exit at once" {
 				sink.Restore()
-				os.Exit(0)
+				os.Exit(0) //nolint:gocritic // nothing deferred runs, as in a process that is in a hurry
 			}
 			return 0
 		case key := <-keys:

@@ -71,7 +71,7 @@ func TestTTY(t *testing.T) {
 // checkLines checks that no line is wider than the screen or not to be shown.
 func checkLines(t *testing.T, s *screen, style Style) {
 	t.Helper()
-	for _, line := range s.lines {
+	for line := range strings.SplitSeq(s.text(), "\n") {
 		if w := ansi.StringWidth(line); w >= s.width {
 			t.Errorf("%d columns on a terminal of %d: %q", w, s.width, line)
 		}
@@ -168,20 +168,20 @@ func TestTTYDrawsSeldom(t *testing.T) {
 		<-time.After(50 * ms)
 		synctest.Wait()
 		during := func(d time.Duration) int {
-			before := screen.writes
+			before := screen.drawn()
 			<-time.After(d)
 			synctest.Wait()
-			return screen.writes - before
+			return screen.drawn() - before
 		}
 		if n := during(time.Minute); n < 60 || n > 61 {
 			t.Errorf("drawn %d times in a minute without events, want once a second", n)
 		}
-		before := screen.writes
+		before := screen.drawn()
 		for i := range 1000 {
 			log.Emit(event.StepProgress{ID: "cluster", Progress: event.Progress{Text: fmt.Sprint(i)}})
 			<-time.After(ms)
 		}
-		if n := screen.writes - before; n < 9 || n > 11 {
+		if n := screen.drawn() - before; n < 9 || n > 11 {
 			t.Errorf("drawn %d times for a thousand events in a second, want about 10", n)
 		}
 		log.Emit(event.StepFinished{ID: "cluster", Outcome: event.Done})
@@ -205,9 +205,7 @@ func TestTTYResize(t *testing.T) {
 			log.Emit(m.Payload)
 		}
 		for _, size := range [][2]int{{120, 40}, {61, 40}, {40, 30}, {160, 50}, {80, 12}, {80, 24}} {
-			sink.mu.Lock()
-			screen.width, screen.height = size[0], size[1]
-			sink.mu.Unlock()
+			screen.resize(size[0], size[1])
 			<-time.After(redraw + ms)
 			synctest.Wait()
 			if n := strings.Count(screen.text(), "─── up web-app"); n != 1 {
@@ -238,11 +236,11 @@ func TestTTYHook(t *testing.T) {
 			if strings.Contains(s.text(), "─── ") {
 				t.Errorf("the region is on the screen:\n%s", s.text())
 			}
-			before := s.writes
+			before := s.drawn()
 			log.Emit(event.StepFinished{ID: "cluster", Outcome: event.Done})
 			<-time.After(time.Minute)
-			if s.writes != before {
-				t.Errorf("drawn %d times while the hook had the terminal", s.writes-before)
+			if s.drawn() != before {
+				t.Errorf("drawn %d times while the hook had the terminal", s.drawn()-before)
 			}
 		}})
 		log = event.NewLog("run-1", nil, sink)
