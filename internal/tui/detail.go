@@ -138,7 +138,7 @@ func (m *model) writeNext(d *writer, n node) {
 		default:
 			continue
 		}
-		if !b.on.has(overview) || !m.able(b) || b.intent == openURL && n.health.URL == "" {
+		if !b.on.has(overview) || !m.able(b) || b.intent == openURL && n.health.URL == "" || n.group && b.intent != showLogs {
 			continue
 		}
 		item := []span{in(toneKey, b.Help().Key), plain(" " + b.word() + "  ")}

@@ -133,11 +133,14 @@ func (m *model) header(w int) string {
 		}
 		return append(out, m.liveness(), plain(" "))
 	}
+	// Where there is little room the words go first, as the list has them too,
+	// then the end of what is at the left.
 	all := right(true)
 	if m.theme.measure(left...)+m.theme.measure(all...)+2 > w {
 		all = right(false)
 	}
-	return m.theme.bothEnds(w, left, all)
+	n := m.theme.measure(all...)
+	return m.theme.line(w-n-1, false, left...) + " " + m.theme.line(n, false, all...)
 }
 
 // runWord is the state of the run in a few words.
@@ -286,7 +289,7 @@ func (m *model) hinted() [][2]string {
 	}
 	var out [][2]string
 	for _, b := range keyMap {
-		if b.hint && b.on.has(m.screen) && m.able(b) && m.sensible(b.intent) {
+		if b.hint && b.hintOn.has(m.screen) && b.on.has(m.screen) && m.able(b) && m.sensible(b.intent) {
 			out = append(out, [2]string{b.Help().Key, b.word()})
 		}
 	}

@@ -254,6 +254,10 @@ func (m *model) reach(i intent) tea.Cmd {
 		m.say(toneNone, "nothing is selected")
 		return nil
 	}
+	if _, ok := m.state.Health[c]; !ok {
+		m.say(toneNone, c+" is no component by itself: choose one of its parts")
+		return nil
+	}
 	switch i {
 	case shell:
 		return m.shell(c)

@@ -92,6 +92,8 @@ const (
 	eventsScreen
 	terraformScreen
 	screens // how many there are
+
+	anywhere screen = -1
 )
 
 // set is a set of screens; 0 stands for all.
@@ -114,8 +116,9 @@ type binding struct {
 	name   string
 	group  string
 	on     set
-	// hint puts the binding into the line at the bottom of its screens.
-	hint bool
+	// hint puts the binding into the line at the bottom of the screens hintOn.
+	hint   bool
+	hintOn set
 	// acts says that the binding reaches outside, so that it needs Actions.
 	acts bool
 }
@@ -136,8 +139,12 @@ func (b binding) word() string {
 }
 
 func (b binding) only(s ...screen) binding { b.on = on(s...); return b }
-func (b binding) hinted() binding          { b.hint = true; return b }
-func (b binding) acting() binding          { b.acts = true; return b }
+func (b binding) hinted(s ...screen) binding {
+	b.hint, b.hintOn = true, on(s...)
+	return b
+}
+
+func (b binding) acting() binding { b.acts = true; return b }
 
 // The groups of bindings, as help shows them.
 const (
@@ -189,12 +196,12 @@ var keyMap = []binding{
 	bind(showLogs, "show-logs", groupComponent, "l", "its logs", "l").
 		only(overview, stepsScreen, eventsScreen).hinted(),
 	bind(describe, "describe", groupComponent, "d", "describe", "d").
-		only(overview, eventsScreen, logsScreen).hinted().acting(),
-	bind(shell, "shell", groupComponent, "s", "shell", "s").only(overview, logsScreen).hinted().acting(),
+		only(overview, eventsScreen, logsScreen).hinted(overview, eventsScreen).acting(),
+	bind(shell, "shell", groupComponent, "s", "shell", "s").only(overview, logsScreen).hinted(overview).acting(),
 	bind(restart, "restart", groupComponent, "r", "restart (asks)", "r").only(overview, logsScreen).acting(),
 
 	bind(openURL, "open", groupCopy, "o", "open its URL", "o").
-		only(overview, logsScreen, eventsScreen).hinted().acting(),
+		only(overview, logsScreen, eventsScreen).hinted(overview).acting(),
 	bind(openURL, "prometheus", groupCopy, "o", "open Prometheus", "o").only(alertsScreen).hinted().acting(),
 	bind(openAlertmanager, "alertmanager", groupCopy, "O", "open Alertmanager", "O").
 		only(alertsScreen).hinted().acting(),
@@ -247,12 +254,12 @@ func lookup(table []binding, on screen, press tea.KeyPressMsg) intent {
 	return nothing
 }
 
-// commands returns the bindings that the typed word can mean on a screen: the
-// one of that name, or all whose name starts with it.
+// commands returns the bindings that the typed word can mean on a screen, or
+// anywhere: the one of that name, or all whose name starts with it.
 func commands(word string, on screen) []binding {
 	var found []binding
 	for _, b := range keyMap {
-		if b.name == "" || !b.on.has(on) || !strings.HasPrefix(b.name, word) {
+		if b.name == "" || on != anywhere && !b.on.has(on) || !strings.HasPrefix(b.name, word) {
 			continue
 		}
 		if b.name == word {

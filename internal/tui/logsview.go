@@ -3,6 +3,7 @@ package tui
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // The widths of the columns before the text of a line.
@@ -86,6 +87,21 @@ func (l *logsTab) note() string {
 	return strings.Join(parts, ", ")
 }
 
+// bytesPerColumn is more than what is needed to fill a column with text.
+const bytesPerColumn = 16
+
+// prefix is the start of a line that may be very long: what lies beyond the
+// edge of the screen need not be looked at.
+func prefix(line string, n int) string {
+	if len(line) <= n {
+		return line
+	}
+	for n > 0 && !utf8.RuneStart(line[n]) {
+		n--
+	}
+	return line[:n]
+}
+
 // draw draws a row: its line, wrapped or shifted, and the marks after it.
 func (l *logsTab) draw(m *model, row int) []string {
 	t, e := m.theme, l.entry(row)
@@ -103,7 +119,11 @@ func (l *logsTab) draw(m *model, row int) []string {
 	}
 	lead = append([]span{plain(cursor)}, lead...)
 
-	text := t.text(e.Line)
+	line := e.Line
+	if !l.wrap {
+		line = prefix(line, (l.right+l.w)*bytesPerColumn)
+	}
+	text := t.text(line)
 	found := l.pattern.find(text)
 	var out []string
 	if l.wrap {
@@ -117,7 +137,6 @@ func (l *logsTab) draw(m *model, row int) []string {
 		}
 	} else {
 		from := len(text) - len(skip(text, l.right))
-		// What lies beyond the edge need not be drawn, however long it is.
 		to := min(len(text), from+len(head(text[from:], l.textWidth()+1)))
 		out = append(out, t.line(l.w, false, append(lead, highlight(text, from, to, found, levelTone(text))...)...))
 	}
@@ -136,7 +155,8 @@ func (l *logsTab) markLine(t theme, m *model, row, i int) string {
 		}
 	}
 	k := after[len(after)-i]
-	return t.line(l.w, false, in(toneMagenta, t.rule(8)+" mark "+k.at.In(m.state.now.Location()).Format("15:04:05")+" "+t.rule(l.w)))
+	text := t.rule(8) + k.at.In(m.state.now.Location()).Format(" mark 15:04:05 ")
+	return t.line(l.w, false, in(toneMagenta, text+t.rule(l.w-width(text))))
 }
 
 // highlight splits text[from:to] into spans, the parts found in tones of their

@@ -304,7 +304,8 @@ func (m *model) statusLine(w int) string {
 	if m.mouse {
 		right = append(right, in(toneDim, "mouse on "))
 	}
-	if m.screen == overview && !m.layout.split() && !m.inDetail && len(right) == 0 && m.unwell() {
+	covered, _ := m.panes()
+	if m.screen == overview && !covered && !m.layout.split() && !m.inDetail && len(right) == 0 && m.unwell() {
 		right = append(right, in(toneKey, "  enter"), plain(" shows why "))
 	}
 	return t.bothEnds(w, append([]span{plain(" ")}, left...), right)

@@ -64,7 +64,7 @@ func (p *prompt) line(t theme, w int) string {
 	if p.kind == promptCommand {
 		var names []string
 		word, _, _ := strings.Cut(string(text), " ")
-		for _, b := range commands(word, screens) {
+		for _, b := range commands(word, anywhere) {
 			names = append(names, b.name)
 		}
 		spans = append(spans, in(toneDim, "  "+strings.Join(names, " ")))
@@ -122,7 +122,7 @@ func (m *model) command(line string) tea.Cmd {
 	}
 	found := commands(word, m.screen)
 	if len(found) == 0 {
-		if found = commands(word, screens); len(found) == 1 {
+		if found = commands(word, anywhere); len(found) == 1 {
 			m.say(toneWarn, "\""+found[0].name+"\" does not work on this screen")
 			return nil
 		}

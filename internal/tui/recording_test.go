@@ -2,6 +2,7 @@ package tui
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -26,17 +27,29 @@ const recording = "testdata/run.jsonl"
 
 var writeRecording = flag.Bool("write-recording", false, "make up "+recording)
 
+type envelope = event.Envelope
+
+func eachEnvelope(path string, do func(envelope) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	for e, err := range event.Read(f) {
+		if err == nil {
+			err = do(e)
+		}
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return f.Close()
+}
+
 // replay feeds a recording.
 func replay(t testing.TB, path string) *Feed {
 	t.Helper()
-	f, err := os.Open(path)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, f.Close()) }()
 	feed := NewFeed()
-	for e, err := range event.Read(f) {
-		require.NoError(t, err)
-		require.NoError(t, feed.Handle(e))
-	}
+	require.NoError(t, eachEnvelope(path, feed.Handle))
 	return feed
 }
 

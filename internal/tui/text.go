@@ -44,6 +44,22 @@ func ascii(s string) bool {
 // maxMarks is how many combining marks a character may carry.
 const maxMarks = 2
 
+// linkers are the marks that join the consonants around them.
+var linkers = rangetable(0x94d, 0x9cd, 0xacd, 0xb4d, 0xc4d, 0xd4d, 0x1039, 0x17d2, 0x1a60, 0x1bab, 0xa9c0, 0xaaf6,
+	0x10a3f, 0x11133, 0x113d0, 0x1193e, 0x11a47, 0x11a99, 0x11f42)
+
+func rangetable(runes ...rune) *unicode.RangeTable {
+	t := &unicode.RangeTable{}
+	for _, r := range runes {
+		if r < 1<<16 {
+			t.R16 = append(t.R16, unicode.Range16{Lo: uint16(r), Hi: uint16(r), Stride: 1})
+		} else {
+			t.R32 = append(t.R32, unicode.Range32{Lo: uint32(r), Hi: uint32(r), Stride: 1})
+		}
+	}
+	return t
+}
+
 // steady removes what terminals do not agree on the width of: characters that
 // join or select the form of others, and heaps of combining marks.
 func steady(s string) string {
@@ -52,9 +68,12 @@ func steady(s string) string {
 		switch {
 		case unicode.Is(unicode.Cf, r), // joiners and other invisible format characters
 			r >= 0xfe00 && r <= 0xfe0f, r >= 0xe0100 && r <= 0xe01ef, // variation selectors
-			r >= 0x1f3fb && r <= 0x1f3ff,                           // skin tones
-			r >= 0x1f1e6 && r <= 0x1f1ff,                           // halves of flags
-			r >= 0x1160 && r <= 0x11ff, r >= 0xd7b0 && r <= 0xd7ff: // Hangul that joins
+			r >= 0x1f3fb && r <= 0x1f3ff, // skin tones
+			r >= 0x1f1e6 && r <= 0x1f1ff: // halves of flags
+			return -1
+		case r >= 0x1100 && r <= 0x11ff, r >= 0xa960 && r <= 0xa97f, r >= 0xd7b0 && r <= 0xd7ff:
+			return '?' // parts of Hangul syllables, which join with what follows
+		case unicode.Is(linkers, r):
 			return -1
 		case unicode.In(r, unicode.Mn, unicode.Me):
 			if marks++; marks > maxMarks {
@@ -67,6 +86,9 @@ func steady(s string) string {
 		}
 		return r
 	}, s)
+	if first, _ := ansi.FirstGraphemeCluster("x"+s, ansi.GraphemeWidth); len(first) > 1 {
+		s = s[len(first)-1:] // it would join with the text before
+	}
 	if ansi.StringWidth(s) == ansi.StringWidthWc(s) {
 		return s
 	}
@@ -150,7 +172,9 @@ func (t theme) wrap(text string, w int) []string {
 			out = append(out, part)
 			continue
 		}
-		out = append(out, strings.Split(ansi.Wrap(part, w, "/-:,"), "\n")...)
+		for l := range strings.SplitSeq(ansi.Wrap(part, w, "/-:,"), "\n") {
+			out = append(out, chunks(l, w)...) // a mark at a break can be one too many
+		}
 	}
 	return out
 }
@@ -166,14 +190,17 @@ func chunks(text string, w int) []string {
 		return append(out, text)
 	}
 	var out []string
-	for width(text) > w {
-		piece := ansi.Truncate(text, w, "")
-		if piece == "" || !strings.HasPrefix(text, piece) {
-			break
+	start, end, used := 0, 0, 0
+	for rest := text; rest != ""; {
+		cluster, n := ansi.FirstGraphemeCluster(rest, ansi.GraphemeWidth)
+		if used += n; used > w {
+			out = append(out, text[start:end])
+			start, used = end, n
 		}
-		out, text = append(out, piece), text[len(piece):]
+		end += len(cluster)
+		rest = rest[len(cluster):]
 	}
-	return append(out, text)
+	return append(out, text[start:])
 }
 
 // skip is text without its first n columns.
