@@ -40,6 +40,7 @@ func TestWebApp(t *testing.T) {
 	env := decode[map[string]string](t, w.must("env", "--name", name, "-o", "json"))
 
 	t.Run("every component must be ok, or off with its reason", func(t *testing.T) {
+		w.must("status", "--name", name, "--wait", "30s") // a pod's first scrape may come before it answers
 		st := w.status(name)
 		for _, want := range []string{
 			"cluster", "aws", "aws/s3", "aws/sqs", "terraform/infra", "image/web-app", "release/web-app",

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"io"
 	"os"
 
 	"github.com/charmbracelet/x/term"
@@ -23,8 +22,8 @@ func (a *app) mode() render.Mode {
 	return render.Choose(render.Mode(a.progress), isTerminal(a.Err), os.Getenv)
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(f.Fd())
 }
 

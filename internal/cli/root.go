@@ -22,6 +22,7 @@ import (
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/render"
+	"github.com/sandbox-stack/sandbox/internal/session"
 	"github.com/sandbox-stack/sandbox/internal/steps"
 )
 
@@ -143,13 +144,14 @@ Kubernetes cluster, an AWS emulator, Prometheus and Alertmanager; it builds
 images, applies Terraform, installs Helm charts, loads alert rules, and shows
 whether all of it is healthy and, if not, why.`,
 		Example: `  sandbox up web-app          bring a stack up; run again to resume or update
+  sandbox                     on a terminal: the dashboard of what is up
   sandbox status              what is there, is it healthy, why not, where
   sandbox exec -- kubectl get pods -A
   sandbox down                remove everything again`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:          a.dashboardOrHelp,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return errors.Join(
 				oneOf(cmd, "progress", a.progress, progressModes()...),
@@ -183,6 +185,18 @@ whether all of it is healthy and, if not, why.`,
 		a.logsCommand(), a.downCommand(), a.replayCommand(), a.imagesCommand(), a.versionCommand(),
 	)
 	return root
+}
+
+// dashboardOrHelp shows the sandbox that is there, to a person at a terminal.
+func (a *app) dashboardOrHelp(cmd *cobra.Command, _ []string) error {
+	name, err := session.One(a.name)
+	if !isTerminal(a.Out) || !isTerminal(a.In) || (err != nil && a.name == "") {
+		return cmd.Help()
+	}
+	if err != nil {
+		return err
+	}
+	return a.dashboard(cmd.Context(), name)
 }
 
 // knownCommand refuses a word that is no command, with the nearest one.

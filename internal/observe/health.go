@@ -101,17 +101,17 @@ func summarize(targets []promv1.ActiveTarget, expected []string) (event.State, s
 		}
 	}
 	var bad, working []string
-	up := 0
+	up, unseen := 0, 0
 	for _, name := range slices.Sorted(maps.Keys(jobs)) {
 		j := jobs[name]
-		up += j.up
+		up, unseen = up+j.up, unseen+j.unseen
 		total := j.up + j.down + j.unseen
 		switch {
 		case total == 0:
 			bad = append(bad, name+": nothing found to scrape")
 		case j.down > 0:
 			bad = append(bad, fmt.Sprintf("%s %d of %d up: %s", name, j.up, total, j.reason))
-		case j.unseen > 0:
+		case j.up == 0 && slices.Contains(expected, name):
 			working = append(working, fmt.Sprintf("%s %d of %d seen", name, j.up, total))
 		}
 	}
@@ -121,7 +121,13 @@ func summarize(targets []promv1.ActiveTarget, expected []string) (event.State, s
 	case len(working) > 0:
 		return event.StateWorking, "first scrape: " + strings.Join(working, "; ")
 	default:
-		return event.StateOK, fmt.Sprintf("%d of %d targets up", up, up)
+		// A pod that has just started is scraped within seconds; until then
+		// nothing is known against it.
+		reason := fmt.Sprintf("%d of %d targets up", up, up+unseen)
+		if unseen > 0 {
+			reason += ", the others are not scraped yet"
+		}
+		return event.StateOK, reason
 	}
 }
 

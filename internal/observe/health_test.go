@@ -39,7 +39,11 @@ func TestSummarize(t *testing.T) {
 		},
 		"not seen yet": {
 			[]promv1.ActiveTarget{up, target("kubernetes-kubelet", promv1.HealthUnknown, "")},
-			nil, event.StateWorking, "first scrape: kubernetes-kubelet 0 of 1 seen",
+			[]string{"kubernetes-kubelet"}, event.StateWorking, "first scrape: kubernetes-kubelet 0 of 1 seen",
+		},
+		"pods that have just started": {
+			[]promv1.ActiveTarget{up, target("kubernetes-pods", promv1.HealthUnknown, "")},
+			nil, event.StateOK, "1 of 2 targets up, the others are not scraped yet",
 		},
 		"expected and not found": {
 			[]promv1.ActiveTarget{up}, []string{"kube-state-metrics"}, event.StateDegraded, "kube-state-metrics: nothing found to scrape",

@@ -99,7 +99,11 @@ func Build(st *stack.Stack) []Item {
 		needs[c.ID] = stepsOf(c.DependsOn)
 	}
 	for _, m := range spec.Terraform {
-		b.add(Init, m.Name, "terraform init "+m.Name, id(Toolchain, ""))
+		before := []string{id(Toolchain, "")}
+		if emulated { // what is applied already is known by the emulator that it was applied to
+			before = append(before, id(Platform, LocalStackImage))
+		}
+		b.add(Init, m.Name, "terraform init "+m.Name, before...)
 		after := slices.Concat(needs[id(Module, m.Name)], []string{id(Init, m.Name)})
 		if emulated {
 			after = append(after, id(Emulator, ""))
