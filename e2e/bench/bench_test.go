@@ -35,7 +35,7 @@ func TestSpeed(t *testing.T) {
 		removeByHand(t)
 	})
 
-	rep := report{CPUs: runtime.NumCPU(), Load: loadAverage(t), At: time.Now().UTC()}
+	rep := report{CPUs: runtime.NumCPU(), At: time.Now().UTC()}
 	up := func() run {
 		return p.must("up", upStack, "--name", upName, "--ports", "auto", "--progress", "plain")
 	}
@@ -47,11 +47,14 @@ func TestSpeed(t *testing.T) {
 
 	for i := range pairs(t) {
 		t.Logf("pair %d: by hand", i+1)
+		loads := pairLoad{ByHand: loadAverage(t)}
 		byHand, steps := script.run()
 		script.remove()
 		rep.ByHand, rep.ByHandSteps = append(rep.ByHand, byHand.wall.Seconds()), steps
 
 		t.Logf("pair %d: sandbox up, after %s by hand", i+1, byHand.wall.Round(time.Second))
+		loads.Up = loadAverage(t)
+		rep.Loads = append(rep.Loads, loads)
 		made := up()
 		rep.Up, rep.PeakMB = append(rep.Up, made.wall.Seconds()), append(rep.PeakMB, float64(made.peak)/1e6)
 		rep.UpSteps = recordedSteps(t, filepath.Join(p.state, "sandbox", upName, "events.jsonl"))
@@ -98,16 +101,17 @@ func recordedSteps(t *testing.T, file string) []stepTime {
 	return steps
 }
 
-// loadAverage is the machine's load at the start, of which a reader must know;
-// "" where the system doesn't tell.
+// loadAverage is the machine's load over the last minute, "?" where the system
+// doesn't tell.
 func loadAverage(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		t.Logf("no load average: %v", err)
-		return ""
+		return "?"
 	}
-	return strings.Join(strings.Fields(string(text))[:3], " ")
+	load, _, _ := strings.Cut(string(text), " ")
+	return load
 }
 
 func writeReport(t *testing.T, rep report) {

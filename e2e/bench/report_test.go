@@ -15,19 +15,26 @@ import (
 type report struct {
 	At      time.Time `json:"at"`
 	CPUs    int       `json:"cpus"`
-	Load    string    `json:"loadAtStart"`
 	Figures []figure  `json:"figures"`
 
-	FirstUp   float64   `json:"firstUp"`
-	ByHand    []float64 `json:"byHand"`
-	Up        []float64 `json:"up"`
-	Unchanged []float64 `json:"upUnchanged"`
-	Down      []float64 `json:"down"`
-	Version   []float64 `json:"version"`
-	PeakMB    []float64 `json:"peakMB"` // of the process in up, without its children
+	FirstUp   float64    `json:"firstUp"`
+	ByHand    []float64  `json:"byHand"`
+	Up        []float64  `json:"up"`
+	Loads     []pairLoad `json:"loads"` // a pair of byHand and up each
+	Unchanged []float64  `json:"upUnchanged"`
+	Down      []float64  `json:"down"`
+	Version   []float64  `json:"version"`
+	PeakMB    []float64  `json:"peakMB"` // of the process in up, without its children
 
 	ByHandSteps []stepTime `json:"byHandSteps"` // of the last run
 	UpSteps     []stepTime `json:"upSteps"`     // of the last run
+}
+
+// pairLoad is the load of the machine just before each side of a pair. Where
+// the two differ much, something else was at work and the pair says little.
+type pairLoad struct {
+	ByHand string `json:"byHand"`
+	Up     string `json:"up"`
 }
 
 // figure is one measured value beside its target; a target of 0 means none.
@@ -60,7 +67,12 @@ func (r *report) summarize() {
 // table draws the figures, and where the time went on both sides.
 func (r *report) table() string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "%d CPUs, load at the start %s\n\n", r.CPUs, r.Load)
+	fmt.Fprintf(&out, "%d CPUs\n", r.CPUs)
+	for i, load := range r.Loads {
+		fmt.Fprintf(&out, "pair %d: %.1f s by hand (load before it %s), %.1f s sandbox up (load before it %s), ratio %.2f\n",
+			i+1, r.ByHand[i], load.ByHand, r.Up[i], load.Up, r.Up[i]/r.ByHand[i])
+	}
+	fmt.Fprintln(&out)
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WHAT\tMEASURED\tTARGET\tMET\t")
 	for _, f := range r.Figures {
@@ -99,11 +111,12 @@ func median(values []float64) float64 {
 func TestReportPutsTargetsBesideWhatWasMeasured(t *testing.T) {
 	r := report{
 		ByHand: []float64{100, 300, 200}, Up: []float64{90, 110}, Unchanged: []float64{2.5}, Down: []float64{9},
-		Version: []float64{0.02, 0.04}, PeakMB: []float64{80, 120},
+		Version: []float64{0.02, 0.04}, PeakMB: []float64{80, 120}, Loads: []pairLoad{{ByHand: "0.50", Up: "1.75"}},
 	}
 	r.summarize()
 	got := strings.Join(strings.Fields(r.table()), " ")
 	for _, want := range []string{
+		"pair 1: 100.0 s by hand (load before it 0.50), 90.0 s sandbox up (load before it 1.75), ratio 0.90",
 		"by hand 200 s median of 3",
 		"sandbox up / by hand 0.5 ≤ 0.6 yes",
 		"sandbox up, unchanged 2.5 s ≤ 2 s no",
