@@ -13,8 +13,8 @@ func openKeyboard(*os.File, func(key)) *keyboard { return nil }
 
 func singleKeys(*os.File) terminalMode { return nil }
 
-// onResume has nothing to wait for: processes are not stopped here.
-func onResume(*os.File, func()) (stop func()) { return nil }
+// onStop has nothing to watch: processes are not stopped here.
+func onStop(*os.File, func(), func()) (end func()) { return nil }
 
 // background is unknown here.
 func background(*os.File) bool { return false }

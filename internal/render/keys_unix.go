@@ -18,8 +18,13 @@ type terminalMode interface{ restore(*os.File) }
 
 type termState struct{ *term.State }
 
-// restore puts the mode back. A terminal that refuses is gone.
-func (s termState) restore(f *os.File) { _ = term.Restore(f.Fd(), s.State) }
+// restore puts the mode back, unless the terminal has gone to another job, which
+// has set it up for itself.
+func (s termState) restore(f *os.File) {
+	if foreground(f) {
+		_ = term.Restore(f.Fd(), s.State) // a terminal that refuses is gone
+	}
+}
 
 // openKeyboard reads keys from the terminal f. It returns nil where f is no
 // terminal of this job: to set up a terminal from the background would stop the
@@ -81,24 +86,32 @@ func foregroundGroup(f *os.File) (int, bool) {
 	return int(group), errno == 0
 }
 
-// onResume calls f each time the process was stopped and is continued, if out
-// is a terminal. The function it returns ends that.
-func onResume(out *os.File, f func()) (stop func()) {
+// onStop calls stop before the process is stopped from the keyboard and resume
+// after it was continued, however it was stopped, if out is a terminal. The
+// function it returns ends that.
+func onStop(out *os.File, stop, resume func()) (end func()) {
 	if !term.IsTerminal(out.Fd()) {
 		return nil
 	}
-	continued := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 2)
 	done := make(chan struct{})
-	signal.Notify(continued, syscall.SIGCONT)
+	signal.Notify(signals, syscall.SIGTSTP, syscall.SIGCONT)
 	go func() {
 		defer close(done)
-		for range continued {
-			f()
+		for s := range signals {
+			if s == syscall.SIGCONT {
+				resume()
+				continue
+			}
+			stop()
+			if err := syscall.Kill(syscall.Getpid(), syscall.SIGSTOP); err != nil {
+				resume() // there is no stop
+			}
 		}
 	}()
 	return func() {
-		signal.Stop(continued)
-		close(continued)
+		signal.Stop(signals)
+		close(signals)
 		<-done
 	}
 }

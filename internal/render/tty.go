@@ -57,10 +57,11 @@ type TTY struct {
 	stream
 	err      error // of the first write that failed
 	pulse    *pulse
-	resumed  func() // stops listening for the process being continued
+	unwatch  func() // ends the watch for the process being stopped
 	closed   bool
-	paused   bool // the terminal is someone else's
-	hooked   bool // namely that of OnEnter or OnEscape
+	hooked   bool // OnEnter or OnEscape has the terminal
+	stopped  bool // the process is stopped, or about to be
+	away     bool // the process is in the background
 	problems map[string]bool
 	logged   map[string]time.Time // by the run's clock: the last log line of each step
 
@@ -83,8 +84,7 @@ func NewTTY(w io.Writer, style Style, opts TTYOptions) *TTY {
 	}
 	t.width, t.height = t.opts.Size()
 	if f, ok := w.(*os.File); ok {
-		t.paused = background(f)
-		t.resumed = onResume(f, t.resume)
+		t.unwatch = onStop(f, t.stop, t.resume)
 	}
 	t.listen()
 	return t
@@ -164,17 +164,16 @@ func (t *TTY) Pace(speed float64) {
 // It waits for OnEnter and OnEscape.
 func (t *TTY) Close() error {
 	t.mu.Lock()
-	running, resumed := t.pulse, t.resumed
-	t.pulse, t.resumed, t.closed = nil, nil, true
+	running, unwatch := t.pulse, t.unwatch
+	t.pulse, t.unwatch, t.closed = nil, nil, true
 	t.mu.Unlock()
 	running.end()
-	if resumed != nil {
-		resumed()
+	if unwatch != nil {
+		unwatch()
 	}
 	t.keys.Load().close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.paused = false
 	t.draw()
 	return t.err
 }
@@ -193,40 +192,40 @@ func (t *TTY) key(k key) {
 		return
 	}
 	t.mu.Lock()
-	t.write(t.erase())
-	t.drawn, t.paused, t.hooked = nil, true, true
+	t.erase()
+	t.hooked = true
 	t.mu.Unlock()
 	t.keys.Load().restore()
 	hook()
 	t.keys.Load().take()
-	t.afresh()
+	t.mu.Lock()
+	t.hooked, t.dirty = false, true
+	t.mu.Unlock()
+}
+
+// stop gives the terminal back before the process is stopped.
+func (t *TTY) stop() {
+	t.mu.Lock()
+	hooked := t.hooked
+	t.erase()
+	t.stopped = true
+	t.mu.Unlock()
+	if !hooked { // else whoever has the terminal sees to it
+		t.keys.Load().restore()
+	}
 }
 
 // resume follows the process out of a stop: into the foreground, where it has
-// the terminal, or into the background, where it must not touch it.
+// the terminal again, or into the background, where it must not touch it.
 func (t *TTY) resume() {
-	out, _ := t.w.(*os.File)
 	t.mu.Lock()
 	hooked := t.hooked
-	t.paused = hooked || background(out)
-	paused := t.paused
+	t.drawn, t.stopped, t.dirty = nil, false, true
 	t.mu.Unlock()
-	if hooked { // whoever has the terminal sees to it
-		return
+	if !hooked {
+		t.keys.Load().close()
+		t.listen()
 	}
-	t.keys.Load().close()
-	t.listen()
-	if !paused {
-		t.afresh()
-	}
-}
-
-// afresh draws a new region where the cursor is now: the old one's place is
-// not known after something else had the terminal.
-func (t *TTY) afresh() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.drawn, t.paused, t.hooked, t.dirty = nil, false, false, true
 }
 
 // due draws if there is something new to see.
@@ -251,8 +250,18 @@ func (t *TTY) onTheSecond() time.Time {
 // draw writes the lines that stay and the region below them, if there is a
 // change.
 func (t *TTY) draw() {
-	if t.paused {
+	if t.hooked || t.stopped {
 		return
+	}
+	if f, ok := t.w.(*os.File); ok && !t.closed && background(f) {
+		t.drawn, t.away = nil, true // whoever has the terminal has moved it
+		return
+	}
+	if t.away {
+		t.away = false
+		if t.keys.Load() == nil { // a shell sends no signal with this
+			t.listen()
+		}
 	}
 	t.width, t.height = t.opts.Size()
 	t.second, t.dirty = t.onTheSecond(), false
@@ -286,11 +295,11 @@ func (t *TTY) draw() {
 }
 
 // erase takes the region from the screen.
-func (t *TTY) erase() string {
-	if len(t.drawn) == 0 {
-		return ""
+func (t *TTY) erase() {
+	if len(t.drawn) > 0 {
+		t.write(t.home() + ansi.EraseScreenBelow)
 	}
-	return t.home() + ansi.EraseScreenBelow
+	t.drawn = nil
 }
 
 // home moves the cursor to where the region begins. After the terminal was

@@ -90,6 +90,20 @@ func pty(t *testing.T) (user, program *os.File) {
 	return user, program
 }
 
+// start runs the program on the terminal.
+func start(t *testing.T, terminal *os.File, end string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), asProgram+"="+end)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // where a failed test has left it
+	return cmd
+}
+
 // However a program ends, it leaves the terminal as it was, and it never
 // touches the cursor's visibility or the alternate screen.
 func TestTTYOnATerminal(t *testing.T) {
@@ -100,13 +114,7 @@ func TestTTYOnATerminal(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), asProgram+"="+end)
-			cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			cmd := start(t, terminal, end)
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.Wait() }()
 			out := watch(t, user)
@@ -153,6 +161,59 @@ func TestTTYOnATerminal(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A program that is stopped from the keyboard gives the terminal back, and takes
+// it again when it is continued.
+func TestTTYStopped(t *testing.T) {
+	user, terminal := pty(t)
+	before, err := termios.GetTermios(int(terminal.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := start(t, terminal, "close")
+	out := watch(t, user)
+	out.until(t, "~ running")
+	if _, err := user.WriteString("\x1a"); err != nil { // ctrl+z
+		t.Fatal(err)
+	}
+	eventually(t, "the program is stopped", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	})
+	during, err := termios.GetTermios(int(terminal.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *during != *before {
+		t.Errorf("the stopped program leaves the terminal as %+v, it was %+v", during, before)
+	}
+	for _, s := range []syscall.Signal{syscall.SIGCONT, syscall.SIGTERM} {
+		if err := cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		if s == syscall.SIGCONT {
+			out.until(t, "~ running")
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the program ended with %v", err)
+	}
+}
+
+// eventually waits until the condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for !holds() {
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("it never came to this: %s", what)
+		}
 	}
 }
 
