@@ -83,7 +83,6 @@ func (m *model) do(i intent) tea.Cmd {
 	}
 	switch {
 	case i >= goOverview && i <= goTerraform:
-		m.page, m.choosing = nil, nil
 		m.leaveTo(screen(i - goOverview))
 		return nil
 	case m.page != nil:
@@ -137,6 +136,7 @@ func (m *model) nextPane() {
 // leaveTo shows another screen, as a new start: back does not return.
 func (m *model) leaveTo(s screen) {
 	m.screen, m.from, m.inDetail = s, nil, false
+	m.page, m.choosing = nil, nil
 }
 
 // jumpTo shows another screen, and remembers where from.
@@ -219,6 +219,7 @@ func (m *model) reach(i intent) tea.Cmd {
 	case showLogs:
 		c := m.component()
 		m.jumpTo(logsScreen)
+		m.setFilter("") // what was looked for before would hide lines
 		m.logs.show(c)
 		return nil
 	case chooseSource:

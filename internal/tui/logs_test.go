@@ -186,3 +186,12 @@ func TestLogsOutliveTheirOldLines(t *testing.T) {
 	d.want(moveBottom)
 	assert.Contains(t, d.screenText(), fmt.Sprintf("more %d", event.LogTail-1))
 }
+
+func TestLogsOfAComponentAreNotFiltered(t *testing.T) {
+	d := logDash(t)
+	d.types("/nothing like this<enter>")
+	d.want(onlyHits)
+	assert.Contains(t, d.screenText(), "no line matches")
+	d.want(goOverview, showLogs)
+	assert.Len(t, d.visible(), 10)
+}

@@ -72,15 +72,16 @@ type model struct {
 	drawn  int // frames that differed from the one before
 }
 
-// message is a line that says what has just happened.
+// message is a line that says what has just happened, for as many ticks as are
+// left. Ticks go on where the clock of a recording stands still.
 type message struct {
-	text  string
-	tone  tone
-	until time.Time
+	text string
+	tone tone
+	left int
 }
 
-// messageTime is how long a message is shown.
-const messageTime = 8 * time.Second
+// messageTicks is how many seconds a message is shown.
+const messageTicks = 8
 
 // question waits for yes or no.
 type question struct {
@@ -113,8 +114,18 @@ func newModel(ctx context.Context, o Options) *model {
 	return m
 }
 
-// Init waits for the first change and the first second.
-func (m *model) Init() tea.Cmd { return tea.Batch(m.await(), tick()) }
+// Init waits for the first change, the first second and the end.
+func (m *model) Init() tea.Cmd { return tea.Batch(m.await(), tick(), m.end()) }
+
+// end waits for the context and then quits as a user would. A program that is
+// given the context itself leaves its reader behind when that ends.
+func (m *model) end() tea.Cmd {
+	done := m.ctx.Done()
+	return func() tea.Msg {
+		<-done
+		return tea.QuitMsg{}
+	}
+}
 
 func tick() tea.Cmd {
 	return tea.Tick(time.Second, func(time.Time) tea.Msg { return tickMsg{} })
@@ -154,7 +165,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.await()
 	case tickMsg:
 		m.sync()
-		if !m.message.until.IsZero() && !m.state.now.Before(m.message.until) {
+		if m.message.left--; m.message.left <= 0 {
 			m.message = message{}
 		}
 		return m, tick()
@@ -263,12 +274,12 @@ func (m *model) body(l layout) []string {
 
 // say shows a message for a while.
 func (m *model) say(tn tone, text string) {
-	m.message = message{text: text, tone: tn, until: m.now().Add(messageTime)}
+	m.message = message{text: text, tone: tn, left: messageTicks}
 }
 
 // fail shows an error, for longer.
 func (m *model) fail(err error) {
-	m.message = message{text: err.Error(), tone: toneBad, until: m.now().Add(3 * messageTime)}
+	m.message = message{text: err.Error(), tone: toneBad, left: 3 * messageTicks}
 }
 
 func (m *model) done(msg doneMsg) {

@@ -421,8 +421,9 @@ func TestMessagesGoAway(t *testing.T) {
 	d := newDash(t)
 	d.say(toneNone, "something was done")
 	assert.Contains(t, d.screenText(), "something was done")
-	d.clock = d.clock.Add(messageTime)
-	d.update(tickMsg{})
+	for range messageTicks {
+		d.update(tickMsg{})
+	}
 	assert.NotContains(t, d.screenText(), "something was done")
 }
 

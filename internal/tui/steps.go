@@ -78,7 +78,7 @@ func criticalPath(steps []event.StepView, now time.Time) []string {
 	last := event.StepView{}
 	for _, s := range steps {
 		byID[s.ID] = s
-		if !s.Started.IsZero() && (last.ID == "" || !ended(s).Before(ended(last))) {
+		if !s.Started.IsZero() && (last.ID == "" || ended(s).After(ended(last))) {
 			last = s
 		}
 	}

@@ -52,7 +52,7 @@ func Run(ctx context.Context, o Options) error {
 		profile = colorprofile.ANSI
 	}
 	_, err := tea.NewProgram(m,
-		tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out),
+		tea.WithInput(o.In), tea.WithOutput(o.Out),
 		tea.WithFPS(20), tea.WithColorProfile(profile),
 	).Run()
 	switch {
