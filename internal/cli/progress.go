@@ -36,7 +36,13 @@ func (a *app) progressSink() (render.Sink, error) {
 	}
 	switch mode {
 	case render.ModeTTY:
-		return render.NewTTY(w, a.style(w), render.TTYOptions{Logs: a.verbose}), nil
+		tty := render.NewTTY(w, a.style(w), render.TTYOptions{Logs: a.verbose})
+		a.tty.Store(tty)
+		return tty, nil
+	case render.ModeAccessible:
+		accessible := render.NewAccessible(w)
+		accessible.Logs = a.verbose
+		return accessible, nil
 	case render.ModePlain:
 		plain := render.NewPlain(w, a.style(w))
 		plain.Logs = a.verbose

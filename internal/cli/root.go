@@ -50,6 +50,8 @@ type app struct {
 	releaseSignals func()
 	// resumable is set while an interrupt leaves something to resume.
 	resumable atomic.Bool
+	// tty draws on the terminal, where it does.
+	tty atomic.Pointer[render.TTY]
 }
 
 // Main runs the program and returns its exit code. The first interrupt
@@ -71,12 +73,24 @@ func Main(args []string, streams Streams) int {
 		<-signals
 		cancel(errInterrupted)
 		if a.resumable.Load() {
-			fmt.Fprintln(streams.Err, "\nstopping; interrupt again to stop at once (`sandbox up` resumes)")
+			a.notice("stopping; interrupt again to stop at once (`sandbox up` resumes)")
 		}
 		<-signals
+		if tty := a.tty.Load(); tty != nil {
+			tty.Restore()
+		}
 		os.Exit(exitInterrupted)
 	}()
 	return a.run(ctx, args)
+}
+
+// notice tells the user something beside what is drawn.
+func (a *app) notice(text string) {
+	if tty := a.tty.Load(); tty != nil {
+		tty.Notice(text)
+		return
+	}
+	fmt.Fprintln(a.Err, "\n"+text)
 }
 
 var errInterrupted = &fault.Error{
