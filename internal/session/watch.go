@@ -34,10 +34,16 @@ const (
 // change. What cannot be looked at shows as stale in the health, and is tried
 // again at the next look.
 func (s *Session) Watch(ctx context.Context, sink event.Sink) error {
-	if err := s.lastRun(sink); err != nil {
+	recorded, err := s.lastRun(sink)
+	if err != nil {
 		return err
 	}
-	log := event.NewLog(s.run, nil, sink)
+	// What follows belongs to the same run, so it goes on counting where the
+	// record ends: what has a number that was seen already counts as seen.
+	log := event.NewLog(s.run, nil, event.SinkFunc(func(e event.Envelope) error {
+		e.Seq += recorded
+		return sink.Handle(e)
+	}))
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		health.Watcher{
@@ -72,14 +78,15 @@ func every(ctx context.Context, interval time.Duration, look func(context.Contex
 	}
 }
 
-// lastRun hands over what was recorded of the last run.
-func (s *Session) lastRun(sink event.Sink) error {
+// lastRun hands over what was recorded of the last run, and returns the number
+// of its last event.
+func (s *Session) lastRun(sink event.Sink) (last uint64, err error) {
 	f, err := os.Open(s.dir.Events())
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read the recorded run: %w", err)
+		return 0, fmt.Errorf("read the recorded run: %w", err)
 	}
 	defer f.Close() // only read
 	var run []event.Envelope
@@ -94,10 +101,11 @@ func (s *Session) lastRun(sink event.Sink) error {
 	}
 	for _, e := range run {
 		if err := sink.Handle(e); err != nil {
-			return err
+			return 0, err
 		}
+		last = e.Seq
 	}
-	return nil
+	return last, nil
 }
 
 // alertChanges reports the alerts whose state has changed since the last look.
