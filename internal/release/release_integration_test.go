@@ -327,6 +327,8 @@ func TestMissingSecretIsNamed(t *testing.T) {
 
 	_, err = s.kube.CoreV1().Secrets(s.namespace).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "database"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
-	_, err = r.Apply(t.Context(), listen(t))
+	// The kubelet looks for the secret again in its own time.
+	patient := s.release(release.Spec{Chart: chart(t, template), Values: map[string]any{"image": s.sleeper}, Timeout: 2 * time.Minute})
+	_, err = patient.Apply(t.Context(), listen(t))
 	require.NoError(t, err)
 }
