@@ -4,6 +4,7 @@ package aws_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/modules/localstack"
 	"github.com/testcontainers/testcontainers-go/network"
+	"github.com/testcontainers/testcontainers-go/wait"
 
 	"github.com/sandbox-stack/sandbox/internal/aws"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
@@ -47,6 +49,9 @@ func TestImageServesOtherTools(t *testing.T) {
 		network.WithNetworkName([]string{"localstack"}, name),
 		// The module hands LocalStack the engine's socket, which it has no use for here.
 		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) { h.Binds = nil }),
+		// The module's own wait asks "localhost", which some hosts resolve to
+		// more than the address that is published.
+		testcontainers.WithWaitStrategy(wait.ForLog("Ready.").WithStartupTimeout(time.Minute)),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -56,10 +61,11 @@ func TestImageServesOtherTools(t *testing.T) {
 		t.Fatalf("containers with our label: %+v, %v", seen, err)
 	}
 
-	endpoint, err := c.PortEndpoint(ctx, "4566/tcp", "http")
+	port, err := c.MappedPort(ctx, "4566/tcp")
 	if err != nil {
 		t.Fatal(err)
 	}
+	endpoint := fmt.Sprintf("http://127.0.0.1:%d", port.Num())
 	objects := s3.New(s3.Options{
 		Region: aws.DefaultRegion, BaseEndpoint: sdk.String(endpoint), UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(aws.AccessKey, aws.SecretKey, ""),
