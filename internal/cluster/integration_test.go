@@ -332,15 +332,25 @@ func buildImage(t *testing.T, rt runtime.Runtime, ref string, files map[string]s
 	})
 }
 
+// assertHealthy waits until the cluster is healthy. A pod without a probe, such
+// as local-path-provisioner's, may be up, find no API server through a Service
+// that kube-proxy has yet to set up, and start once more.
 func assertHealthy(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	hs := c.Health(t.Context())
-	if len(hs) != 2 {
-		t.Errorf("health %+v", hs)
-	}
-	for _, h := range hs {
-		if h.State != event.StateOK {
-			t.Errorf("%s is %s: %s", h.Component, h.State, h.Reason)
+	deadline := time.NewTimer(90 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		hs := c.Health(t.Context())
+		if len(hs) == 2 && hs[0].State == event.StateOK && hs[1].State == event.StateOK {
+			return
+		}
+		select {
+		case <-deadline.C:
+			t.Errorf("not healthy: %+v", hs)
+			return
+		case <-tick.C:
 		}
 	}
 }

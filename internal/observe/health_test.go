@@ -39,7 +39,8 @@ func TestSummarize(t *testing.T) {
 		},
 		"not seen yet": {
 			[]promv1.ActiveTarget{up, target("kubernetes-kubelet", promv1.HealthUnknown, "")},
-			[]string{"kubernetes-kubelet"}, event.StateWorking, "first scrape: kubernetes-kubelet 0 of 1 seen",
+			[]string{"kubernetes-kubelet"},
+			event.StateWorking, "first scrape: kubernetes-kubelet 0 of 1 seen",
 		},
 		"pods that have just started": {
 			[]promv1.ActiveTarget{up, target("kubernetes-pods", promv1.HealthUnknown, "")},

@@ -165,8 +165,10 @@ func TestDownGoesByLabels(t *testing.T) {
 	engine.AddImage(runtime.Image{ID: "sha256:1", Names: []string{"built"}, Labels: ours})
 	engine.AddImage(runtime.Image{ID: "sha256:2", Names: []string{"platform"}})
 	for i, c := range []runtime.ContainerSpec{
-		{Name: "sandbox-demo-aws", Labels: ours}, {Name: "renamed", Labels: ours},
-		{Name: "sandbox-demo-prometheus", Labels: foreign}, {Name: "sandbox-demo-x"},
+		{Name: "sandbox-demo-aws", Labels: ours},
+		{Name: "renamed", Labels: ours},
+		{Name: "sandbox-demo-prometheus", Labels: foreign},
+		{Name: "sandbox-demo-x"},
 	} {
 		c.Image = "platform"
 		if _, err := engine.CreateContainer(ctx, c); err != nil {
