@@ -181,7 +181,7 @@ func TestFailingRelease(t *testing.T) {
 		return "console.error('no database here'); process.exit(3);\n"
 	})
 	edit(t, filepath.Join(dir, "stack.yaml"), func(s string) string {
-		return strings.Replace(s, "      chart: chart\n", "      chart: chart\n      timeout: 90s\n", 1)
+		return strings.Replace(s, "      chart: chart\n", "      chart: chart\n      timeout: 4m\n", 1)
 	})
 	report := filepath.Join(t.TempDir(), "report.xml")
 	res := w.up(name, dir, "--junit", report, "--progress", "github")

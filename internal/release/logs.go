@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"helm.sh/helm/v3/pkg/release"
@@ -69,9 +70,20 @@ func (c *cluster) hookLogs(ctx context.Context, namespace string, hooks []*relea
 // tail returns the end of the container's log, of the run before the present
 // one where there was one.
 func (c *cluster) tail(ctx context.Context, namespace, pod, container string) []string {
-	lines, err := c.readLog(ctx, namespace, pod, container, true)
-	if err != nil || len(lines) == 0 {
-		lines, err = c.readLog(ctx, namespace, pod, container, false)
+	var lines []string
+	var err error
+	for range 4 { // a container that is being replaced has no log for a moment
+		lines, err = c.readLog(ctx, namespace, pod, container, true)
+		if err != nil || len(lines) == 0 {
+			lines, err = c.readLog(ctx, namespace, pod, container, false)
+		}
+		if len(lines) != 1 || !strings.HasPrefix(lines[0], "unable to retrieve container logs") {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
 	}
 	switch {
 	case err != nil:
