@@ -3,10 +3,15 @@ package cli
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,6 +19,8 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/session"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
@@ -31,14 +38,51 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 		Setup: func(env *testscript.Env) error {
 			for name, dir := range map[string]string{"HOME": "home", "XDG_STATE_HOME": "state", "XDG_CACHE_HOME": "cache"} {
 				env.Setenv(name, filepath.Join(env.WorkDir, dir))
 			}
 			env.Setenv("REPO", repo)
-			return nil
+			program, system, _ := strings.Cut(env.Getenv("PATH"), string(os.PathListSeparator))
+			env.Setenv("PROGRAM", program) // the folder with sandbox
+			env.Setenv("SYSTEM", system)
+			return silent(env)
 		},
 	})
+}
+
+// silent gives the script a socket that takes connections and never answers.
+func silent(env *testscript.Env) error {
+	path := filepath.Join(env.WorkDir, "silent.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { l.Close() })
+	env.Setenv("SILENT", path)
+	return nil
+}
+
+// exits runs a command that must end with the given exit code: exits 2 sandbox stats.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARG...]")
+	}
+	code := 0
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		code = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	if got := strconv.Itoa(code); got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
 }
 
 func TestExitCodes(t *testing.T) {
@@ -57,7 +101,10 @@ func TestExitCodes(t *testing.T) {
 		"time is over":           {fault.New(fault.Timeout, "x", "", ""), 124},
 		"deadline":               {fmt.Errorf("x: %w", context.DeadlineExceeded), 124},
 		"own failure around CMD": {fault.New(fault.Wrapper, "x", "", ""), 125},
+		"a step's own deadline":  {fault.Wrap(fault.Failed, context.DeadlineExceeded, "", "x"), 1},
+		"one of several":         {errors.Join(&reported{fault.New(fault.Invalid, "x", "", "")}, errors.New("y")), 2},
 		"interrupted":            {errInterrupted, 130},
+		"failed, interrupted":    {errors.Join(fault.New(fault.Failed, "x", "", ""), fmt.Errorf("y: %w", errInterrupted)), 130},
 		"canceled":               {fmt.Errorf("x: %w", context.Canceled), 130},
 		"the command's own":      {commandExit(7), 7},
 	} {

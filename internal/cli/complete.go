@@ -26,5 +26,5 @@ func withTimeout(ctx context.Context, limit time.Duration) (context.Context, con
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeoutCause(ctx, limit, fault.New(fault.Timeout,
-		"not up within "+limit.String(), "the time given with --timeout is over; what is there was kept", "sandbox up"))
+		"not up within "+limit.String(), "the time given with --timeout is over; what is there was kept", "the same command again, to go on from here"))
 }

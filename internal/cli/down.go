@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/session"
 )
 
@@ -33,8 +32,9 @@ so that the next up is quick; --images removes them as well.`,
 					return err
 				}
 				if len(names) > 0 && !yes {
-					return fault.New(fault.Confirm, "--all removes "+strings.Join(names, ", "),
-						"it needs to be confirmed", "sandbox down --all --yes")
+					if err := a.confirm(ctx, "--all removes "+strings.Join(names, ", "), cmd.CommandPath()+" --all --yes"); err != nil {
+						return err
+					}
 				}
 			case a.name != "":
 				names = []string{a.name}
@@ -52,10 +52,7 @@ so that the next up is quick; --images removes them as well.`,
 					return err
 				}
 				err = session.Down(ctx, name, images, out)
-				if err != nil {
-					err = &reported{err}
-				}
-				errs = append(errs, err, out.Close())
+				errs = append(errs, out.Close(), out.reported(err))
 			}
 			if len(names) == 0 {
 				_, err := fmt.Fprintln(a.Err, "no sandbox is there")

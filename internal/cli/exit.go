@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+
+	"github.com/spf13/cobra"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 )
@@ -36,7 +39,14 @@ func exitCode(err error) int {
 	if errors.As(err, &ran) {
 		return int(ran)
 	}
+	if errors.Is(err, errInterrupted) { // whatever else has failed before
+		return exitInterrupted
+	}
+	// A fault knows what it is: the deadline that a step's own probe ran into is
+	// not the one that the user gave.
+	var known *fault.Error
 	switch {
+	case errors.As(err, &known):
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitTimeout
 	case errors.Is(err, context.Canceled):
@@ -62,8 +72,32 @@ func exitCode(err error) int {
 
 // usageError is a wrong call of the program: exit 2, as for invalid input.
 func usageError(err error, command string) error {
-	return &fault.Error{
-		Code: fault.Invalid, What: err.Error(), Cause: err,
-		Try: command + " --help",
-	}
+	return fault.New(fault.Invalid, err.Error(), "", command+" --help")
 }
+
+// negative refuses a number below 0 for the flag.
+func negative(cmd *cobra.Command, flag string) error {
+	return usageError(fmt.Errorf("--%s can't be negative", flag), cmd.CommandPath())
+}
+
+// unsaid returns what of err nobody has been told yet, in its order: what was
+// joined is told one by one.
+func unsaid(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && reflect.TypeOf(err) == joinType { //nolint:errorlint // about err itself, not its chain
+		var list []error
+		for _, child := range joined.Unwrap() {
+			list = append(list, unsaid(child)...)
+		}
+		return list
+	}
+	var ran commandExit
+	var said *reported
+	if err == nil || errors.As(err, &ran) || errors.As(err, &said) {
+		return nil
+	}
+	return []error{err}
+}
+
+// joinType tells what errors.Join has joined from an error whose text is more
+// than that of its parts.
+var joinType = reflect.TypeOf(errors.Join(errors.New("")))

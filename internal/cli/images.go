@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -69,11 +71,8 @@ interrupted anywhere and goes on from the last finished part.`,
 				return err
 			}
 			built, err := session.BuildImages(cmd.Context(), names, out)
-			if closeErr := out.Close(); err == nil {
-				err = closeErr
-			}
-			if err != nil {
-				return &reported{err}
+			if err := errors.Join(out.Close(), out.reported(err)); err != nil {
+				return err
 			}
 			if a.output != "table" {
 				return a.data(built)
@@ -82,6 +81,41 @@ interrupted anywhere and goes on from the last finished part.`,
 		},
 	}
 	cmd.PersistentFlags().StringVar(&mode, "images", "auto", "where platform images come from: auto, packages, registry")
-	cmd.AddCommand(list, build)
+	cmd.AddCommand(list, build, a.pruneCommand())
+	return cmd
+}
+
+// pruneCommand frees the disk of what builds from packages no longer need.
+func (a *app) pruneCommand() *cobra.Command {
+	var older time.Duration
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Remove from the cache what no build has used for long",
+		Long: `Removes from the cache of what was built from packages the artifacts of earlier
+versions and the parts that no build has used for the time given by --older. What
+this version builds stays, and so do the images in the engine's store.`,
+		Example: `  sandbox images prune
+  sandbox images prune --older 24h`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if older < 0 {
+				return negative(cmd, "older")
+			}
+			removed, err := session.PruneImages(cmd.Context(), older)
+			if err != nil {
+				return err
+			}
+			if a.output != "table" {
+				return a.data(map[string]int{"removed": removed})
+			}
+			noun := "folders"
+			if removed == 1 {
+				noun = "folder"
+			}
+			_, err = fmt.Fprintf(a.Out, "%d %s removed from the cache\n", removed, noun)
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&older, "older", 30*24*time.Hour, "how long something has to be unused, for example 168h")
 	return cmd
 }

@@ -22,6 +22,12 @@ component, each line led by its source. Escape sequences are removed.`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			ctx := cmd.Context()
+			switch {
+			case opt.Tail < 0:
+				return negative(cmd, "tail")
+			case opt.Since < 0:
+				return negative(cmd, "since")
+			}
 			name, err := session.One(a.name)
 			if err != nil {
 				return err

@@ -29,7 +29,42 @@ func isTerminal(stream any) bool {
 
 // progressSink draws a run where its mode belongs: on standard error, or on
 // standard output for GitHub, which reads its commands from there.
-func (a *app) progressSink() (render.Sink, error) {
+func (a *app) progressSink() (*progress, error) {
+	sink, err := a.drawing()
+	if err != nil {
+		return nil, err
+	}
+	return &progress{Sink: sink}, nil
+}
+
+// progress draws a run and remembers whether it has drawn how the run failed.
+type progress struct {
+	render.Sink
+	failure bool
+}
+
+// Handle draws the event.
+func (p *progress) Handle(e event.Envelope) error {
+	if e.RunFinished != nil {
+		p.failure = e.RunFinished.Error != nil
+	}
+	return p.Sink.Handle(e)
+}
+
+// Pace tells the drawing how fast a replayed run goes.
+func (p *progress) Pace(speed float64) { tee{p.Sink}.Pace(speed) }
+
+// reported marks the error of a run that has ended as shown where it was: what
+// failed before the run began, for example to take the lock, was not.
+func (p *progress) reported(err error) error {
+	if err == nil || !p.failure {
+		return err
+	}
+	return &reported{err}
+}
+
+// drawing returns what draws in the mode that was asked for.
+func (a *app) drawing() (render.Sink, error) {
 	mode, w := a.mode(), a.Err
 	if mode.Stdout() {
 		w = a.Out
@@ -53,21 +88,21 @@ func (a *app) progressSink() (render.Sink, error) {
 }
 
 // sinks are the progress and, where a file is named, the JUnit report.
-func (a *app) sinks(junit string) ([]render.Sink, error) {
-	progress, err := a.progressSink()
+func (a *app) sinks(junit string) (list []render.Sink, drawn *progress, err error) {
+	drawn, err = a.progressSink()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	list := []render.Sink{progress}
+	list = []render.Sink{drawn}
 	if junit != "" {
 		report, err := render.NewJUnit(junit)
 		if err != nil {
-			return nil, errors.Join(
-				fault.Wrap(fault.Invalid, err, "--junit with a path that can be written", "no JUnit report at %s", junit), progress.Close())
+			return nil, nil, errors.Join(
+				fault.Wrap(fault.Invalid, err, "--junit with a path that can be written", "no JUnit report at %s", junit), drawn.Close())
 		}
 		list = append(list, report)
 	}
-	return list, nil
+	return list, drawn, nil
 }
 
 func eventSinks(sinks []render.Sink) []event.Sink {

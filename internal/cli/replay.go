@@ -22,17 +22,23 @@ runs in events.jsonl in its state folder; --progress json writes the same.`,
   sandbox replay events.jsonl --speed 0 --junit report.xml --progress github`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) (err error) {
+			if speed < 0 {
+				return negative(cmd, "speed")
+			}
 			f, err := os.Open(argv[0])
 			if err != nil {
 				return fault.Wrap(fault.Invalid, err, "sandbox replay with the path of an events.jsonl", "no recording at %s", argv[0])
 			}
 			defer f.Close() // only read
-			sinks, err := a.sinks(junit)
+			sinks, _, err := a.sinks(junit)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, closeAll(sinks)) }()
-			return render.Replay(cmd.Context(), f, tee(sinks), speed)
+			if err := render.Replay(cmd.Context(), f, tee(sinks), speed); err != nil && cmd.Context().Err() == nil {
+				return fault.Wrap(fault.Failed, err, "sandbox replay with an events.jsonl that sandbox has recorded", "%s could not be replayed whole", argv[0])
+			}
+			return cmd.Context().Err()
 		},
 	}
 	cmd.Flags().Float64Var(&speed, "speed", 1, "pace of the recording: 2 is twice as fast, 0 does not wait")

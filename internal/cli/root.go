@@ -46,6 +46,8 @@ type app struct {
 
 	accessible bool
 
+	args []string // the command line
+
 	// releaseSignals gives the signals back to the command.
 	releaseSignals func()
 	// resumable is set while an interrupt leaves something to resume.
@@ -95,13 +97,14 @@ func (a *app) notice(text string) {
 
 var errInterrupted = &fault.Error{
 	Code: fault.Interrupted, What: "interrupted",
-	Why: "what is there was kept", Try: "sandbox up",
+	Why: "what is there was kept", Try: "the same command again, to go on from here",
 }
 
 // run executes one command line.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
+	a.args = args
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
@@ -109,20 +112,18 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+	var said *reported
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) && !errors.As(err, &said) {
 		err = cause
 	}
-	a.fail(err)
+	for _, e := range unsaid(err) {
+		a.fail(e)
+	}
 	return exitCode(err)
 }
 
 // fail prints an error: three lines for people, an object for machines.
 func (a *app) fail(err error) {
-	var ran commandExit
-	var said *reported
-	if errors.As(err, &ran) || errors.As(err, &said) {
-		return
-	}
 	p := steps.Problem(err)
 	if a.output == "json" || a.progress == "json" {
 		enc := json.NewEncoder(a.Err)
@@ -175,6 +176,7 @@ whether all of it is healthy and, if not, why.`,
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		a.readOutputFlags(root)
 		return usageError(err, cmd.CommandPath())
 	})
 	f := root.PersistentFlags()
@@ -198,7 +200,41 @@ whether all of it is healthy and, if not, why.`,
 		a.upCommand(), a.statusCommand(), a.envCommand(), a.execCommand(),
 		a.logsCommand(), a.downCommand(), a.replayCommand(), a.imagesCommand(), a.versionCommand(),
 	)
+	strictDefaults(root)
 	return root
+}
+
+// strictDefaults adds the commands that cobra brings, and lets them refuse a
+// word that they do not know: cobra prints the help and calls that a success.
+func strictDefaults(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd("completion") // also where the command line is about another command
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Run, cmd.RunE = nil, func(cmd *cobra.Command, words []string) error {
+				about, rest, err := cmd.Root().Find(words)
+				if err != nil || len(rest) > 0 {
+					return knownCommand(about, rest)
+				}
+				about.InitDefaultHelpFlag()
+				return about.Help()
+			}
+		case "completion":
+			cmd.Args = knownCommand
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
+}
+
+// readOutputFlags takes from the command line how errors are to be written,
+// where a wrong flag kept cobra from reading that far.
+func (a *app) readOutputFlags(root *cobra.Command) {
+	reader := &cobra.Command{FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true}}
+	for _, name := range []string{"output", "progress", "color", "ascii"} {
+		reader.Flags().AddFlag(root.PersistentFlags().Lookup(name))
+	}
+	_ = reader.ParseFlags(a.args) // there is an error already, and it is the one to tell
 }
 
 // dashboardOrHelp shows the sandbox that is there, to a person at a terminal.

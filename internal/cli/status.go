@@ -27,6 +27,9 @@ Exits with 5 when a component is neither ok nor off.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			if wait < 0 {
+				return negative(cmd, "wait")
+			}
 			names, err := session.Names(a.name)
 			if err != nil {
 				return err

@@ -44,6 +44,9 @@ already is left alone, what is missing is made.`,
 			if err := oneOf(cmd, "images", opt.images, "auto", "packages", "registry"); err != nil {
 				return err
 			}
+			if opt.timeout < 0 {
+				return negative(cmd, "timeout")
+			}
 			arg := "."
 			if len(argv) == 1 {
 				arg = argv[0]
@@ -76,19 +79,19 @@ already is left alone, what is missing is made.`,
 // up brings the stack up, drawn on the output that was asked for, and prints
 // the status where people look on.
 func (a *app) up(ctx context.Context, wanted session.Wanted, opt session.Options, junit string) (err error) {
-	sinks, err := a.sinks(junit)
+	sinks, drawn, err := a.sinks(junit)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeAll(sinks)) }()
 	s, err := session.Start(ctx, wanted, opt)
 	if err != nil {
-		return err
+		return endOf(ctx, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	a.resumable.Store(true)
 	if err := s.Up(ctx, eventSinks(sinks)...); err != nil {
-		return &reported{runFailed(err)}
+		return drawn.reported(runFailed(err))
 	}
 	if err := closeAll(sinks); err != nil { // what they still draw comes before the status
 		return err
@@ -109,4 +112,12 @@ func runFailed(err error) error {
 		return err
 	}
 	return fault.Wrap(fault.Failed, err, "sandbox up", "a step failed")
+}
+
+// endOf returns why ctx has ended, where that is why err happened.
+func endOf(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return context.Cause(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,7 +25,11 @@ func Down(ctx context.Context, name string, images bool, sink event.Sink) error 
 	if err := stack.CheckName(name); err != nil {
 		return err
 	}
-	dir, err := state.Open(name)
+	known, err := state.List()
+	if err != nil {
+		return err
+	}
+	dir, err := openState(name)
 	if err != nil {
 		return err
 	}
@@ -40,6 +45,9 @@ func Down(ctx context.Context, name string, images bool, sink event.Sink) error 
 		return s.removeAll(ctx, images, sink)
 	})
 	s.engine = nil // withEngine has closed it
+	if err != nil && !slices.Contains(known, name) {
+		return errors.Join(err, s.abandon()) // the folder was made for the lock only
+	}
 	return errors.Join(err, s.Close())
 }
 
@@ -56,7 +64,7 @@ func (s *Session) removeAll(ctx context.Context, images bool, sink event.Sink) e
 		list = append(list, steps.Step{ID: "images", Title: "images", After: []string{"cluster", "containers"}, Apply: s.removeImages})
 	}
 	log.Emit(event.PlanReady{Stack: s.name, Command: "down", Steps: steps.Plan(list)})
-	runErr := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
+	runErr := run(ctx, list, log)
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
 	return errors.Join(runErr, log.Close())
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sandbox-stack/sandbox/images"
 	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/image"
 	"github.com/sandbox-stack/sandbox/internal/packages"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
@@ -55,7 +57,7 @@ type Built struct {
 // BuildImages builds the named components from packages, or all of them, and
 // returns where they are. It needs no engine.
 func BuildImages(ctx context.Context, names []string, sink event.Sink) ([]Built, error) {
-	builder, err := packages.New(packages.Options{Recipes: images.FS})
+	builder, err := newBuilder()
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +66,12 @@ func BuildImages(ctx context.Context, names []string, sink event.Sink) ([]Built,
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
+	for _, name := range names {
+		if known := Recipes(); !slices.Contains(known, name) {
+			return nil, fault.New(fault.Invalid, fmt.Sprintf("no platform image %q", name),
+				"these can be built from packages: "+strings.Join(known, ", "), "sandbox images list")
+		}
+	}
 	var list []steps.Step
 	for _, name := range names {
 		list = append(list, steps.Step{ID: name, Title: "image " + name, Apply: func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
@@ -77,7 +85,7 @@ func BuildImages(ctx context.Context, names []string, sink event.Sink) ([]Built,
 	began := time.Now()
 	log := event.NewLog(newRun(), nil, sink)
 	log.Emit(event.PlanReady{Stack: "platform images", Command: "images build", Steps: steps.Plan(list)})
-	runErr := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
+	runErr := run(ctx, list, log)
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
 	if err := errors.Join(runErr, log.Close()); err != nil {
 		return nil, err
@@ -91,6 +99,20 @@ func BuildImages(ctx context.Context, names []string, sink event.Sink) ([]Built,
 		built = append(built, Built{Name: a.Name, Version: a.Version, Kind: string(a.Kind), Path: a.Path, Ref: a.Ref})
 	}
 	return built, nil
+}
+
+// PruneImages removes from the cache of builds what none has used for that long,
+// and returns how many folders that were. What this version builds stays.
+func PruneImages(ctx context.Context, unused time.Duration) (int, error) {
+	builder, err := newBuilder()
+	if err != nil {
+		return 0, err
+	}
+	removed, err := builder.Expire(ctx, time.Now().Add(-unused))
+	if err != nil && ctx.Err() == nil {
+		err = fault.Wrap(fault.Failed, err, "check that the cache can be written", "the cache could not be cleaned")
+	}
+	return removed, err
 }
 
 // recipes lets the resolver build from packages, of which it knows nothing.

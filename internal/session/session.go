@@ -75,7 +75,7 @@ type Session struct {
 // Load reads the stack that arg means: one that comes with sandbox, a folder
 // or a file. name, where it is not empty, replaces the stack's own.
 func Load(arg, name string) (Wanted, error) {
-	cache, err := packages.DefaultCacheDir()
+	cache, err := cacheDir()
 	if err != nil {
 		return Wanted{}, err
 	}
@@ -99,7 +99,7 @@ func Load(arg, name string) (Wanted, error) {
 // Start opens a sandbox to bring it up: it takes the lock, opens the engine,
 // chooses the ports and records what is wanted. Close ends it.
 func Start(ctx context.Context, w Wanted, opt Options) (*Session, error) {
-	dir, err := state.Open(w.Name)
+	dir, err := openState(w.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func recorded(name string) (*Session, error) {
 	if !slices.Contains(names, name) {
 		return nil, noSandbox(name, names)
 	}
-	dir, err := state.Open(name)
+	dir, err := openState(name)
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +204,16 @@ func recorded(name string) (*Session, error) {
 		}
 	}
 	return s, nil
+}
+
+// openState opens the state folder of a sandbox, whose name was checked.
+func openState(name string) (*state.Dir, error) {
+	dir, err := state.Open(name)
+	var said *fault.Error
+	if err != nil && !errors.As(err, &said) {
+		return nil, fault.Wrap(fault.Failed, err, "export XDG_STATE_HOME=/some/folder that can be written", "no state folder for sandbox %s", name)
+	}
+	return dir, err
 }
 
 // refFact leads the facts that hold image references and paths.
@@ -255,9 +265,27 @@ func (s *Session) open(ctx context.Context) error {
 	return nil
 }
 
+// newBuilder returns what builds platform images from packages.
+func newBuilder() (*packages.Builder, error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	return packages.New(packages.Options{Recipes: images.FS, CacheDir: dir})
+}
+
+// cacheDir is where what was built or downloaded is kept for all sandboxes.
+func cacheDir() (string, error) {
+	dir, err := packages.DefaultCacheDir()
+	if err != nil {
+		return "", fault.Wrap(fault.Unavailable, err, "export XDG_CACHE_HOME=/some/folder", "no place for the cache of sandboxes")
+	}
+	return dir, nil
+}
+
 // newResolver returns what builds platform images and what finds them.
 func newResolver(engine runtime.Runtime, mode string) (*packages.Builder, *image.Resolver, error) {
-	builder, err := packages.New(packages.Options{Recipes: images.FS})
+	builder, err := newBuilder()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -481,8 +509,8 @@ func (s *Session) setRef(name, ref string) error {
 }
 
 func (s *Session) cache() string {
-	dir, err := packages.DefaultCacheDir()
-	if err != nil { // Load and newResolver have asked already
+	dir, err := cacheDir()
+	if err != nil { // Load and newBuilder have asked already
 		panic(err)
 	}
 	return dir

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/plan"
 	"github.com/sandbox-stack/sandbox/internal/state"
 	"github.com/sandbox-stack/sandbox/internal/steps"
@@ -24,7 +25,7 @@ func (s *Session) Up(ctx context.Context, sinks ...event.Sink) error {
 	log.Emit(event.PlanReady{
 		Stack: s.name, Command: "up", Engine: s.info.Engine + " " + s.info.Version, Steps: steps.Plan(list),
 	})
-	runErr := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
+	runErr := run(ctx, list, log)
 	if runErr == nil { // after a failure, what was skipped would only hide what failed
 		for _, h := range s.health(ctx) {
 			log.Emit(event.HealthChanged{Health: h})
@@ -32,6 +33,18 @@ func (s *Session) Up(ctx context.Context, sinks ...event.Sink) error {
 	}
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
 	return errors.Join(runErr, log.Close(), file.Close())
+}
+
+// run runs the steps. One that was stopped from outside ends with the reason
+// itself, such as the user's interrupt or the time given, where no step failed.
+func run(ctx context.Context, list []steps.Step, log *event.Log) error {
+	err := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
+	var failure *steps.Failure
+	var stopped, reason *fault.Error
+	if errors.As(err, &failure) || !errors.As(err, &stopped) || !errors.As(stopped.Cause, &reason) {
+		return err
+	}
+	return reason
 }
 
 // recordStep notes in the record how each step ended.
