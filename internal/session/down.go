@@ -44,7 +44,7 @@ func Down(ctx context.Context, name string, images bool, sink event.Sink) error 
 		s.engine = engine
 		return s.removeAll(ctx, images, sink)
 	})
-	s.engine = nil // withEngine has closed it
+	s.disconnected = true // withEngine has closed it
 	if err != nil && !slices.Contains(known, name) {
 		return errors.Join(err, s.abandon()) // the folder was made for the lock only
 	}

@@ -131,12 +131,16 @@ func (s *Session) probeImage(ctx context.Context, id string) []event.Health {
 }
 
 func failed(component string, err error) []event.Health {
+	return []event.Health{{Component: component, State: event.StateFailed, Reason: reason(err), Try: steps.Problem(err).Try}}
+}
+
+// reason is an error in one line, as far as its own text is.
+func reason(err error) string {
 	p := steps.Problem(err)
-	reason := p.What
-	if p.Why != "" {
-		reason += ": " + p.Why
+	if p.Why == "" {
+		return p.What
 	}
-	return []event.Health{{Component: component, State: event.StateFailed, Reason: reason, Try: p.Try}}
+	return p.What + ": " + p.Why
 }
 
 // needs tells which components each component works with, for finding the one

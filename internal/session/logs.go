@@ -84,7 +84,7 @@ func (s *Session) Logs(ctx context.Context, component string, opt LogOptions, w 
 			return err
 		}
 		if err != nil { // the others are worth seeing all the same
-			if _, werr := fmt.Fprintf(w, "%s: no logs: %v\n", c, err); werr != nil {
+			if _, werr := fmt.Fprintf(w, "%s: no logs: %s\n", c, event.Clean(reason(err))); werr != nil {
 				return werr
 			}
 			continue

@@ -73,9 +73,13 @@ func (s *Session) part(it plan.Item) plan.Part {
 		return s.ensureHealthy
 	}
 	return func(context.Context, event.Reporter) (steps.Result, error) {
-		return steps.Result{}, fmt.Errorf("no part for plan item %s", it.ID)
+		return steps.Result{}, fmt.Errorf("%s: %w", it.ID, errNoPart)
 	}
 }
+
+// errNoPart is a mistake in this program: a plan with an item that nothing here
+// makes real.
+var errNoPart = errors.New("nothing makes this part of the plan")
 
 func (s *Session) ensureNetwork(ctx context.Context, _ event.Reporter) (steps.Result, error) {
 	nets, err := s.engine.Networks(ctx, map[string]string{runtime.LabelName: s.name})
@@ -281,17 +285,21 @@ func (s *Session) installRelease(ctx context.Context, name string, rep event.Rep
 func (s *Session) releaseSpec(ctx context.Context, r stack.Release) (release.Spec, error) {
 	values, err := s.stack.ReleaseValues(r, stack.Sources{
 		Output: func(module, output string) (any, error) { return s.output(ctx, module, output) },
-		Image:  func(name string) (stack.ImageRef, error) { return imageRef(s.ref("image/" + name)), nil },
+		Image:  func(name string) (stack.ImageRef, error) { return imageRef(name, s.ref("image/"+name)) },
 	})
 	return release.Spec{
 		Name: r.Name, Namespace: r.Namespace, Chart: s.stack.Path(r.Chart), Values: values, Timeout: time.Duration(r.Timeout),
 	}, err
 }
 
-// imageRef splits a reference with a tag, such as Build gives.
-func imageRef(ref string) stack.ImageRef {
+// imageRef splits the reference of the stack's image, as Build gives it: with a
+// tag. A colon before the last slash belongs to a registry's port.
+func imageRef(name, ref string) (stack.ImageRef, error) {
 	i := strings.LastIndex(ref, ":")
-	return stack.ImageRef{Repository: ref[:i], Tag: ref[i+1:]}
+	if i <= strings.LastIndex(ref, "/") {
+		return stack.ImageRef{}, fmt.Errorf("image %s has no reference with a tag yet: %q", name, ref)
+	}
+	return stack.ImageRef{Repository: ref[:i], Tag: ref[i+1:]}, nil
 }
 
 // output is an output of an applied Terraform module.

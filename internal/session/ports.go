@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
-	"strconv"
+	"slices"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
@@ -64,7 +65,7 @@ func (s *Session) choosePorts(ctx context.Context) error {
 		case earlier != 0 && port.Free(loopback, earlier):
 			s.ports[p.key] = earlier
 		default:
-			if s.ports[p.key], err = freePort(); err != nil {
+			if s.ports[p.key], err = freePort(s.ports); err != nil {
 				return err
 			}
 		}
@@ -72,7 +73,8 @@ func (s *Session) choosePorts(ctx context.Context) error {
 	return nil
 }
 
-// heldPorts maps components to the ports that their containers publish.
+// heldPorts maps components to the ports that their containers publish now: a
+// stopped one holds none.
 func (s *Session) heldPorts(ctx context.Context) (map[string]int, error) {
 	list, err := s.engine.Containers(ctx, map[string]string{runtime.LabelName: s.name})
 	if err != nil {
@@ -80,6 +82,9 @@ func (s *Session) heldPorts(ctx context.Context) (map[string]int, error) {
 	}
 	held := map[string]int{}
 	for _, c := range list {
+		if !c.Running() {
+			continue
+		}
 		for _, p := range c.Ports {
 			held[c.Labels[runtime.LabelComponent]] = p.HostPort
 		}
@@ -102,16 +107,20 @@ func taken(p publisher) error {
 		"sandbox up --ports auto, or another port in the stack file under spec.ports."+p.key)
 }
 
-// freePort asks the kernel for a port that is free now.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+// freePort asks the kernel for a port that is free now and none of those that
+// were chosen already: until a container holds it, the kernel may give it again.
+func freePort(chosen map[string]int) (int, error) {
+	for {
+		l, err := net.Listen("tcp", loopback+":0")
+		if err != nil {
+			return 0, fault.Wrap(fault.Failed, err, "", "this machine gives no free port")
+		}
+		p := l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			return 0, fmt.Errorf("give port %d back: %w", p, err)
+		}
+		if !slices.Contains(slices.Collect(maps.Values(chosen)), p) {
+			return p, nil
+		}
 	}
-	defer l.Close() // it only held the port
-	_, text, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return strconv.Atoi(text)
 }

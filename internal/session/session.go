@@ -61,8 +61,10 @@ type Session struct {
 	dir    *state.Dir
 	lock   *state.Lock // nil where the session only looks
 	engine runtime.Runtime
-	info   runtime.Info
-	ports  map[string]int
+	// disconnected is set once the engine is closed.
+	disconnected bool
+	info         runtime.Info
+	ports        map[string]int
 
 	builder  *packages.Builder
 	resolver *image.Resolver
@@ -149,11 +151,7 @@ func (s *Session) checkNodes(ctx context.Context) error {
 // abandon ends a session that could not start. The state folder of a sandbox
 // that was never recorded goes with it, so that nothing is left.
 func (s *Session) abandon() error {
-	var errs []error
-	if s.engine != nil {
-		errs = append(errs, s.engine.Close())
-		s.engine = nil
-	}
+	errs := []error{s.disconnect()}
 	if _, err := s.dir.Record(); errors.Is(err, state.ErrNoRecord) {
 		errs = append(errs, s.dir.Remove())
 	}
@@ -299,16 +297,22 @@ func newResolver(engine runtime.Runtime, mode string) (*packages.Builder, *image
 // Close ends the session: the engine's connection and the lock. What was
 // brought up stays.
 func (s *Session) Close() error {
-	var errs []error
-	if s.engine != nil {
-		errs = append(errs, s.engine.Close())
-		s.engine = nil
-	}
+	errs := []error{s.disconnect()}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Unlock())
 		s.lock = nil
 	}
 	return errors.Join(errs...)
+}
+
+// disconnect closes the engine's connection, once. The engine stays in place: a
+// probe that was given up may still use it, and gets an error.
+func (s *Session) disconnect() error {
+	if s.engine == nil || s.disconnected {
+		return nil
+	}
+	s.disconnected = true
+	return s.engine.Close()
 }
 
 // Name is the sandbox's name.

@@ -81,8 +81,11 @@ func (s *Session) wantMirror(ctx context.Context) bool {
 	case s.ref(refProviders) != "":
 		return s.ref(refProviders) != direct
 	}
-	return !answers(ctx, "https://registry.terraform.io/.well-known/terraform.json")
+	return !answers(ctx, providerRegistry)
 }
+
+// providerRegistry tells where providers are; tests put another in its place.
+var providerRegistry = "https://registry.terraform.io/.well-known/terraform.json"
 
 // registryPatience is how long a registry may take to say that it is there.
 const registryPatience = 3 * time.Second
