@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
@@ -45,16 +44,15 @@ func TestSpeed(t *testing.T) {
 	script := newByHand(t, p, upName)
 	removeSandbox()
 
-	for i := range pairs(t) {
-		t.Logf("pair %d: by hand", i+1)
-		loads := pairLoad{ByHand: loadAverage(t)}
+	byHandSide := func() (busy string) {
+		busy = busyCPUs(t)
 		byHand, steps := script.run()
 		script.remove()
 		rep.ByHand, rep.ByHandSteps = append(rep.ByHand, byHand.wall.Seconds()), steps
-
-		t.Logf("pair %d: sandbox up, after %s by hand", i+1, byHand.wall.Round(time.Second))
-		loads.Up = loadAverage(t)
-		rep.Loads = append(rep.Loads, loads)
+		return busy
+	}
+	upSide := func() (busy string) {
+		busy = busyCPUs(t)
 		made := up()
 		rep.Up, rep.PeakMB = append(rep.Up, made.wall.Seconds()), append(rep.PeakMB, float64(made.peak)/1e6)
 		rep.UpSteps = recordedSteps(t, filepath.Join(p.state, "sandbox", upName, "events.jsonl"))
@@ -63,6 +61,19 @@ func TestSpeed(t *testing.T) {
 		}
 		rep.Down = append(rep.Down, p.must("down", "--name", upName, "--progress", "quiet").wall.Seconds())
 		removeSandbox() // the image of the app as well: the script has to build it, too
+		return busy
+	}
+	for i := range pairs(t) {
+		pair := pairInfo{UpFirst: i%2 == 1} // in turn, so that going first favours neither
+		t.Logf("pair %d of the script and sandbox up", i+1)
+		if pair.UpFirst {
+			pair.BusyUp = upSide()
+			pair.BusyByHand = byHandSide()
+		} else {
+			pair.BusyByHand = byHandSide()
+			pair.BusyUp = upSide()
+		}
+		rep.Pairs = append(rep.Pairs, pair)
 	}
 	for range versionRuns {
 		rep.Version = append(rep.Version, p.must("version").wall.Seconds())
@@ -99,19 +110,6 @@ func recordedSteps(t *testing.T, file string) []stepTime {
 		t.Fatal(err)
 	}
 	return steps
-}
-
-// loadAverage is the machine's load over the last minute, "?" where the system
-// doesn't tell.
-func loadAverage(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		t.Logf("no load average: %v", err)
-		return "?"
-	}
-	load, _, _ := strings.Cut(string(text), " ")
-	return load
 }
 
 func writeReport(t *testing.T, rep report) {

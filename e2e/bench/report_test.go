@@ -20,7 +20,7 @@ type report struct {
 	FirstUp   float64    `json:"firstUp"`
 	ByHand    []float64  `json:"byHand"`
 	Up        []float64  `json:"up"`
-	Loads     []pairLoad `json:"loads"` // a pair of byHand and up each
+	Pairs     []pairInfo `json:"pairs"` // of byHand and up each
 	Unchanged []float64  `json:"upUnchanged"`
 	Down      []float64  `json:"down"`
 	Version   []float64  `json:"version"`
@@ -30,11 +30,13 @@ type report struct {
 	UpSteps     []stepTime `json:"upSteps"`     // of the last run
 }
 
-// pairLoad is the load of the machine just before each side of a pair. Where
-// the two differ much, something else was at work and the pair says little.
-type pairLoad struct {
-	ByHand string `json:"byHand"`
-	Up     string `json:"up"`
+// pairInfo is under what conditions a pair was measured: how many CPUs
+// something else kept busy just before each side, and which side came first.
+// Where something else was at work, the pair says little.
+type pairInfo struct {
+	BusyByHand string `json:"busyByHand"`
+	BusyUp     string `json:"busyUp"`
+	UpFirst    bool   `json:"upFirst"`
 }
 
 // figure is one measured value beside its target; a target of 0 means none.
@@ -68,9 +70,13 @@ func (r *report) summarize() {
 func (r *report) table() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%d CPUs\n", r.CPUs)
-	for i, load := range r.Loads {
-		fmt.Fprintf(&out, "pair %d: %.1f s by hand (load before it %s), %.1f s sandbox up (load before it %s), ratio %.2f\n",
-			i+1, r.ByHand[i], load.ByHand, r.Up[i], load.Up, r.Up[i]/r.ByHand[i])
+	for i, p := range r.Pairs {
+		first := "by hand"
+		if p.UpFirst {
+			first = "sandbox up"
+		}
+		fmt.Fprintf(&out, "pair %d: %.1f s by hand (CPUs busy before it %s), %.1f s sandbox up (%s), ratio %.2f, first %s\n",
+			i+1, r.ByHand[i], p.BusyByHand, r.Up[i], p.BusyUp, r.Up[i]/r.ByHand[i], first)
 	}
 	fmt.Fprintln(&out)
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
@@ -111,12 +117,13 @@ func median(values []float64) float64 {
 func TestReportPutsTargetsBesideWhatWasMeasured(t *testing.T) {
 	r := report{
 		ByHand: []float64{100, 300, 200}, Up: []float64{90, 110}, Unchanged: []float64{2.5}, Down: []float64{9},
-		Version: []float64{0.02, 0.04}, PeakMB: []float64{80, 120}, Loads: []pairLoad{{ByHand: "0.50", Up: "1.75"}},
+		Version: []float64{0.02, 0.04}, PeakMB: []float64{80, 120}, Pairs: []pairInfo{{BusyByHand: "0.50", BusyUp: "1.75"}, {BusyByHand: "?", BusyUp: "0.00", UpFirst: true}},
 	}
 	r.summarize()
 	got := strings.Join(strings.Fields(r.table()), " ")
 	for _, want := range []string{
-		"pair 1: 100.0 s by hand (load before it 0.50), 90.0 s sandbox up (load before it 1.75), ratio 0.90",
+		"pair 1: 100.0 s by hand (CPUs busy before it 0.50), 90.0 s sandbox up (1.75), ratio 0.90, first by hand",
+		"pair 2: 300.0 s by hand (CPUs busy before it ?), 110.0 s sandbox up (0.00), ratio 0.37, first sandbox up",
 		"by hand 200 s median of 3",
 		"sandbox up / by hand 0.5 ≤ 0.6 yes",
 		"sandbox up, unchanged 2.5 s ≤ 2 s no",
