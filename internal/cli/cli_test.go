@@ -25,6 +25,15 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"sandbox": func() { os.Exit(Main(os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})) },
+		// The question that down --all asks, without what it is about.
+		"confirm": func() {
+			a := &app{Streams: Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, output: "table", color: "never"}
+			err := a.confirm(context.Background(), "--all removes demo, review", "sandbox down --all --yes")
+			if err != nil {
+				a.fail(err)
+			}
+			os.Exit(exitCode(err))
+		},
 	})
 }
 

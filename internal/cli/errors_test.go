@@ -126,14 +126,23 @@ func TestLibrariesAreSilent(t *testing.T) {
 }
 
 func TestConfirmation(t *testing.T) {
-	for answer, want := range map[string]bool{
-		"y\n": true, "YES\n": true, " yes \r\n": true, "n\n": false, "\n": false, "": false, "yesterday\n": false,
-		"y": true, // the input ends with it
+	for _, tc := range []struct {
+		answer string
+		want   bool
+	}{
+		{"y\n", true},
+		{"YES\n", true},
+		{" yes \r\n", true},
+		{"n\n", false},
+		{"\n", false},
+		{"", false},
+		{"yesterday\n", false},
+		{"y", true}, // the input ends with it
 	} {
 		var out bytes.Buffer
-		got, err := ask(t.Context(), strings.NewReader(answer), &out, "--all removes demo. Go on? [y/N] ")
-		if err != nil || got != want || out.String() != "--all removes demo. Go on? [y/N] " {
-			t.Errorf("%q: %v, %v, asked %q", answer, got, err, out.String())
+		got, err := ask(t.Context(), strings.NewReader(tc.answer), &out, "--all removes demo. Go on? [y/N] ")
+		if err != nil || got != tc.want || out.String() != "--all removes demo. Go on? [y/N] " {
+			t.Errorf("%q: %v, %v, asked %q", tc.answer, got, err, out.String())
 		}
 	}
 	broken := errors.New("closed")

@@ -83,7 +83,7 @@ func negative(cmd *cobra.Command, flag string) error {
 // unsaid returns what of err nobody has been told yet, in its order: what was
 // joined is told one by one.
 func unsaid(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && reflect.TypeOf(err) == joinType { //nolint:errorlint // about err itself, not its chain
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && reflect.TypeOf(err) == joinType {
 		var list []error
 		for _, child := range joined.Unwrap() {
 			list = append(list, unsaid(child)...)
