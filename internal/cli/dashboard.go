@@ -19,7 +19,7 @@ func (a *app) dashboard(ctx context.Context, name string) (err error) {
 	feed := tui.NewFeed()
 	ctx, stop := context.WithCancel(ctx)
 	watched := make(chan error, 1)
-	go func() { watched <- s.Watch(ctx, feed) }()
+	go func() { watched <- s.Watch(ctx, feed, nil) }()
 	style := a.style(a.Out)
 	err = tui.Run(ctx, tui.Options{
 		In: a.In, Out: a.Out, Name: name, Feed: feed, ASCII: style.ASCII, Color: style.Color,

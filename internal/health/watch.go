@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
@@ -32,11 +33,14 @@ type report struct {
 // Watch asks every source again and again, each at its own pace, and emits
 // what changes in what is known of a component. A source that stops answering
 // turns its components stale; when it answers again they come back. Watch
-// returns when ctx ends.
+// returns when ctx has ended and no look is under way any more, so that what
+// the probes use may be closed then.
 func (w Watcher) Watch(ctx context.Context) {
 	reports := make(chan report)
+	var following sync.WaitGroup
+	defer following.Wait()
 	for i, s := range w.Sources {
-		go w.follow(ctx, i, s, reports)
+		following.Go(func() { w.follow(ctx, i, s, reports) })
 	}
 	known := ledger{
 		sources: make([][]event.Health, len(w.Sources)),
@@ -60,9 +64,9 @@ func (w Watcher) Watch(ctx context.Context) {
 	}
 }
 
-// follow looks at one source until ctx ends. A look that overran its deadline
-// is reported as silence at once, but the next begins only after it has come
-// back: a probe that hangs is not started again and again.
+// follow looks at one source until ctx ends, and waits for its last look. A look
+// that overran its deadline is reported as silence at once, but the next begins
+// only after it has come back: a probe that hangs is not started again and again.
 func (w Watcher) follow(ctx context.Context, index int, s Source, reports chan<- report) {
 	for ctx.Err() == nil {
 		look, cancel := context.WithTimeout(ctx, w.Deadline)
@@ -76,20 +80,14 @@ func (w Watcher) follow(ctx context.Context, index int, s Source, reports chan<-
 			r.silent = true
 		}
 		cancel()
-		if ctx.Err() != nil {
-			return
-		}
-		select {
-		case reports <- r:
-		case <-ctx.Done():
-			return
+		if ctx.Err() == nil {
+			select {
+			case reports <- r:
+			case <-ctx.Done():
+			}
 		}
 		if r.silent {
-			select {
-			case <-answer:
-			case <-ctx.Done():
-				return
-			}
+			<-answer
 		}
 		select {
 		case <-time.After(w.Interval):

@@ -207,3 +207,25 @@ func TestWatchSaysThatAComponentIsGone(t *testing.T) {
 		}
 	})
 }
+
+// What the probes use is closed when Watch has returned.
+func TestWatchWaitsForTheLookUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var looking atomic.Bool
+		looking.Store(true)
+		go func() { <-time.After(time.Second); cancel() }()
+		Watcher{
+			Interval: time.Second, Deadline: time.Minute, Emit: func(event.HealthChanged) {},
+			Sources: []Source{{Probe: func(ctx context.Context) []event.Health {
+				<-ctx.Done()
+				<-time.After(500 * time.Millisecond) // to clean up
+				looking.Store(false)
+				return nil
+			}}},
+		}.Watch(ctx)
+		if looking.Load() {
+			t.Error("Watch returned while a probe was looking")
+		}
+	})
+}

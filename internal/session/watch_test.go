@@ -40,7 +40,7 @@ func TestWatchGoesOnWhereTheRecordEnds(t *testing.T) {
 		}
 		return nil
 	})
-	if err := s.Watch(ctx, seen); err != nil {
+	if err := s.Watch(ctx, seen, nil); err != nil {
 		t.Fatal(err)
 	}
 	if h, known := view.Health["cluster"]; !known || h.State != event.StateFailed {

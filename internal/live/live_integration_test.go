@@ -1,0 +1,368 @@
+//go:build integration
+
+package live_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/session"
+)
+
+// TestLive watches a real sandbox while it is well, and while it is broken in
+// the ways that users break it: each fault must show within five seconds, with
+// the component that is to blame, and go away once it is repaired.
+func TestLive(t *testing.T) {
+	const name = "live-integration"
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	w := up(ctx, t, name)
+
+	w.must(30*time.Second, "all of it ok", func(v event.View) bool {
+		return v.Health["release/web-app"].State == event.StateOK && v.Health["terraform/infra"].State == event.StateOK &&
+			allHealthy(v)
+	})
+	t.Run("samples", func(t *testing.T) {
+		w.t = t
+		w.must(time.Minute, "samples of containers, nodes and workloads", func(v event.View) bool {
+			for _, c := range []string{
+				"aws", "observe/prometheus", "cluster/node/sandbox-" + name + "-control-plane",
+				"release/web-app", "release/web-app/Deployment/web-app",
+			} {
+				if s := v.Samples[c]; len(s) == 0 || s[len(s)-1].Memory == 0 {
+					return false
+				}
+			}
+			return true
+		})
+	})
+	t.Run("logs", func(t *testing.T) {
+		w.t = t
+		w.must(30*time.Second, "lines of pods, containers and the node", func(v event.View) bool {
+			seen := map[string]bool{}
+			for _, e := range v.Logs {
+				seen[e.Component] = true
+			}
+			return seen["release/web-app"] && seen["aws"] && seen["observe/prometheus"] && seen["cluster"]
+		})
+	})
+	t.Run("alerts", func(t *testing.T) {
+		w.t = t
+		w.must(30*time.Second, "alerts and Alertmanager", func(v event.View) bool {
+			return len(v.Alerts) > 0 && v.Alertmanager != nil && len(v.Alertmanager.Receivers) > 0
+		})
+	})
+	t.Run("module", func(t *testing.T) {
+		w.t = t
+		w.must(30*time.Second, "all resources seen", func(v event.View) bool {
+			m := v.Modules["infra"]
+			return len(m.Resources) > 5 && m.Drift == 0
+		})
+	})
+	t.Run("idle cost", func(t *testing.T) { w.t = t; idleCost(t, 30*time.Second) })
+	t.Run("killed pod", func(t *testing.T) { w.t = t; killedPod(ctx, t, w) })
+	t.Run("deleted queue", func(t *testing.T) { w.t = t; deletedQueue(ctx, t, w) })
+	t.Run("refresh", func(t *testing.T) {
+		w.t = t
+		began := time.Now()
+		w.refresh <- "terraform/infra"
+		w.must(2*time.Minute, "a full comparison", func(v event.View) bool { return v.Modules["infra"].Refreshed.After(began) })
+		t.Logf("a full comparison took %s", time.Since(began).Round(100*time.Millisecond))
+	})
+	t.Run("stopped emulator", func(t *testing.T) { w.t = t; stoppedEmulator(ctx, t, w) })
+	t.Run("stopped node", func(t *testing.T) { w.t = t; stoppedNode(ctx, t, w) })
+}
+
+// world is a sandbox that is watched.
+type world struct {
+	t       *testing.T
+	name    string
+	state   string
+	engine  runtime.Runtime
+	refresh chan string
+
+	mu      sync.Mutex
+	view    event.View
+	changed chan struct{}
+}
+
+// up brings the web-app stack up and begins to watch it. It goes with the test.
+func up(ctx context.Context, t *testing.T, name string) *world {
+	t.Helper()
+	w := &world{t: t, name: name, state: t.TempDir(), refresh: make(chan string), changed: make(chan struct{}, 1)}
+	t.Setenv("XDG_STATE_HOME", w.state)
+	down := func() {
+		if err := session.Down(context.WithoutCancel(ctx), name, false, event.SinkFunc(func(event.Envelope) error { return nil })); err != nil {
+			t.Errorf("remove the sandbox: %v", err)
+		}
+	}
+	down()
+	t.Cleanup(down)
+	wanted, err := session.Load("web-app", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := session.Start(ctx, wanted, session.Options{AutoPorts: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Up(ctx, event.SinkFunc(func(e event.Envelope) error {
+		if e.StepFinished != nil {
+			t.Logf("%s %s %s", e.StepFinished.ID, e.StepFinished.Outcome, e.StepFinished.Note)
+		}
+		return nil
+	}))
+	if err = errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	if s, err = session.Open(ctx, name); err != nil {
+		t.Fatal(err)
+	}
+	if w.engine, err = podman.Open(ctx, podman.Options{StateDir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	watching, stop := context.WithCancel(ctx)
+	ended := make(chan error)
+	go func() { ended <- s.Watch(watching, event.SinkFunc(w.take), w.refresh) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, s.Close(), w.engine.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func (w *world) take(e event.Envelope) error {
+	w.mu.Lock()
+	w.view.Apply(e)
+	w.mu.Unlock()
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// must waits until what is known fits, and returns how long that took.
+func (w *world) must(within time.Duration, what string, fits func(event.View) bool) time.Duration {
+	w.t.Helper()
+	began := time.Now()
+	deadline := time.After(within)
+	for {
+		w.mu.Lock()
+		v := w.view.Snapshot()
+		w.mu.Unlock()
+		if fits(v) {
+			return time.Since(began)
+		}
+		select {
+		case <-w.changed:
+		case <-deadline:
+			health, _ := json.MarshalIndent(v.Components(), "", " ")
+			w.t.Fatalf("no %s within %s; %d logs, samples of %d, modules %+v\n%s", what, within, len(v.Logs), len(v.Samples), v.Modules, health)
+		}
+	}
+}
+
+func allHealthy(v event.View) bool {
+	return !slices.ContainsFunc(v.Components(), func(h event.Health) bool { return !h.State.Healthy() })
+}
+
+// fault expects the component to turn bad within five seconds for the reason.
+func (w *world) fault(component string, reason ...string) {
+	w.t.Helper()
+	took := w.must(5*time.Second, component+" not ok", func(v event.View) bool { return !v.Health[component].State.Healthy() })
+	w.must(20*time.Second, "reason for "+component+" with "+strings.Join(reason, " or "), func(v event.View) bool {
+		return slices.ContainsFunc(reason, func(r string) bool { return strings.Contains(v.Health[component].Reason, r) })
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.view.Health[component]
+	w.t.Logf("%s turned %s after %s: %s (blames %q)", component, h.State, took.Round(10*time.Millisecond), h.Reason, h.Blames)
+}
+
+func (w *world) healed(within time.Duration) {
+	w.t.Helper()
+	took := w.must(within, "recovery", allHealthy)
+	w.t.Logf("all healthy %s after the repair", took.Round(10*time.Millisecond))
+}
+
+// idleCost measures what watching costs while nothing happens: of this process
+// and of the engine's service, which is its child.
+func idleCost(t *testing.T, during time.Duration) {
+	before, service := cpu(t, syscall.RUSAGE_SELF), childCPU(t)
+	<-time.After(during)
+	own := (cpu(t, syscall.RUSAGE_SELF) - before).Seconds() / during.Seconds()
+	engine := (childCPU(t) - service).Seconds() / during.Seconds()
+	t.Logf("idle: %.2f %% of a core here, %.2f %% in the engine's services", 100*own, 100*engine)
+	if own > 0.01 {
+		t.Errorf("watching an idle sandbox takes %.2f %% of a core, want at most 1 %%", 100*own)
+	}
+}
+
+func cpu(t *testing.T, who int) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(who, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// childCPU is what the living children of this process have used.
+func childCPU(t *testing.T) time.Duration {
+	t.Helper()
+	const ticks = 100 // of a second; the kernel's USER_HZ
+	var sum time.Duration
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range stats {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+		var ppid, utime, stime int64
+		for i, into := range map[int]*int64{1: &ppid, 11: &utime, 12: &stime} {
+			if err := json.Unmarshal([]byte(fields[i]), into); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ppid == int64(os.Getpid()) {
+			sum += time.Duration(utime+stime) * time.Second / ticks
+		}
+	}
+	return sum
+}
+
+func (w *world) kube() kubernetes.Interface {
+	w.t.Helper()
+	cfg, err := clientcmd.BuildConfigFromFlags("", filepath.Join(w.state, "sandbox", w.name, "kubeconfig"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return client
+}
+
+func killedPod(ctx context.Context, t *testing.T, w *world) {
+	client := w.kube()
+	pods, err := client.CoreV1().Pods("production").List(ctx, metav1.ListOptions{})
+	if err != nil || len(pods.Items) == 0 {
+		t.Fatalf("list pods: %d, %v", len(pods.Items), err)
+	}
+	if err := client.CoreV1().Pods("production").Delete(ctx, pods.Items[0].Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.fault("release/web-app", "Deployment/web-app")
+	w.healed(2 * time.Minute)
+	w.must(10*time.Second, "event of the killing", func(v event.View) bool {
+		return slices.ContainsFunc(v.EventsByTime(), func(g event.EventGroup) bool {
+			return g.Object == "pod/"+pods.Items[0].Name && g.Reason == "Killing"
+		})
+	})
+}
+
+func deletedQueue(ctx context.Context, t *testing.T, w *world) {
+	env, err := session.Env(w.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := func(name string) string {
+		return env[slices.IndexFunc(env, func(v session.Var) bool { return v.Name == name })].Value
+	}
+	endpoint := value("AWS_ENDPOINT_URL")
+	client := sqs.New(sqs.Options{
+		BaseEndpoint: &endpoint, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"), ""),
+	})
+	queues, err := client.ListQueues(ctx, &sqs.ListQueuesInput{})
+	if err != nil || len(queues.QueueUrls) == 0 {
+		t.Fatalf("list queues: %v", err)
+	}
+	url := queues.QueueUrls[0]
+	parts := strings.Split(url, "/")
+	attributes, err := client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []types.QueueAttributeName{"All"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &url}); err != nil {
+		t.Fatal(err)
+	}
+	w.fault("terraform/infra", "aws_sqs_queue.")
+	w.must(time.Second, "the resource as missing", func(v event.View) bool { return v.Modules["infra"].Drift == 1 })
+	settable := map[string]string{}
+	for _, name := range []string{"VisibilityTimeout", "MessageRetentionPeriod", "DelaySeconds"} {
+		if v := attributes.Attributes[name]; v != "" {
+			settable[name] = v
+		}
+	}
+	if _, err := client.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(parts[len(parts)-1]), Attributes: settable}); err != nil {
+		t.Fatal(err)
+	}
+	w.healed(10 * time.Second)
+}
+
+func stoppedEmulator(ctx context.Context, t *testing.T, w *world) {
+	if err := w.engine.StopContainer(ctx, "sandbox-"+w.name+"-aws", 0); err != nil {
+		t.Fatal(err)
+	}
+	w.fault("aws", "it was killed")
+	w.fault("terraform/infra", "emulator")
+	if err := w.engine.StartContainer(ctx, "sandbox-"+w.name+"-aws"); err != nil {
+		t.Fatal(err)
+	}
+	// It has forgotten its resources, which only up creates again.
+	w.must(time.Minute, "an emulator that is back", func(v event.View) bool { return v.Health["aws"].State == event.StateOK })
+}
+
+// stoppedNode stops the cluster's only node and starts it again: the feeds of
+// the cluster must be lost and come back by themselves.
+func stoppedNode(ctx context.Context, t *testing.T, w *world) {
+	node := "sandbox-" + w.name + "-control-plane"
+	if err := w.engine.StopContainer(ctx, node, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.fault("cluster", "node container was killed", "API server")
+	w.must(5*time.Second, "a lost feed", feedSays("Stale"))
+	if err := w.engine.StartContainer(ctx, node); err != nil {
+		t.Fatal(err)
+	}
+	w.must(2*time.Minute, "a feed that is back", feedSays("Back"))
+	w.must(2*time.Minute, "a cluster that is back", func(v event.View) bool { return v.Health["cluster"].State == event.StateOK })
+}
+
+func feedSays(reason string) func(event.View) bool {
+	return func(v event.View) bool {
+		return slices.ContainsFunc(v.EventsByTime(), func(g event.EventGroup) bool {
+			return g.Object == "feed/kubernetes" && g.Reason == reason
+		})
+	}
+}

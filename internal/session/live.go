@@ -1,0 +1,241 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sandbox-stack/sandbox/internal/aws"
+	"github.com/sandbox-stack/sandbox/internal/cluster"
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/live"
+	"github.com/sandbox-stack/sandbox/internal/live/existence"
+	"github.com/sandbox-stack/sandbox/internal/observe"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/stack"
+	"github.com/sandbox-stack/sandbox/internal/terraform"
+)
+
+// live emits what happens in the sandbox until ctx ends. emit is called by
+// several goroutines at the same time.
+func (s *Session) live(ctx context.Context, emit func(event.Payload), refresh <-chan string) {
+	src := live.Sources{
+		Health: s.sources(), Needs: s.needs(), Deadline: probeDeadline,
+		Engine: s.engine, Containers: s.selectors(), Kube: s.kube, Refresh: refresh,
+	}
+	for _, r := range s.stack.Spec.Releases {
+		src.Releases = append(src.Releases, live.Release{Name: r.Name, Namespace: r.Namespace})
+	}
+	if s.stack.Spec.Observability.On() {
+		src.Prometheus, src.Alertmanager = livePrometheus{s}, func(ctx context.Context) (string, error) {
+			a, err := s.alertmanager()
+			if err != nil {
+				return "", err
+			}
+			return a.URL(ctx)
+		}
+	}
+	for _, t := range s.stack.Spec.Terraform {
+		src.Modules = append(src.Modules, &liveModule{s: s, spec: t})
+	}
+	live.Run(ctx, src, emit)
+}
+
+// selectors select the sandbox's containers: its own and the cluster's nodes.
+func (s *Session) selectors() []live.Selector {
+	own := func(c runtime.Container) string { return c.Labels[runtime.LabelComponent] }
+	return []live.Selector{
+		{Labels: map[string]string{runtime.LabelName: s.name}, Logs: own, Usage: own},
+		{
+			Labels: map[string]string{cluster.LabelKind: cluster.KindName(s.name)},
+			Logs:   func(runtime.Container) string { return "cluster" },
+			Usage:  func(c runtime.Container) string { return "cluster/node/" + c.Name },
+		},
+	}
+}
+
+func (s *Session) kube() (kubernetes.Interface, error) {
+	c, err := s.cluster()
+	if err != nil {
+		return nil, err
+	}
+	return c.Client()
+}
+
+// livePrometheus is the sandbox's Prometheus.
+type livePrometheus struct{ s *Session }
+
+// Alerts returns the state of all alerts.
+func (p livePrometheus) Alerts(ctx context.Context) ([]event.AlertChanged, error) {
+	prom, err := p.s.prometheus()
+	if err != nil {
+		return nil, err
+	}
+	return prom.Alerts(ctx)
+}
+
+// What pods use, by cAdvisor. A container's own series have an image, those
+// of the cgroups around it have none.
+const (
+	cpuByPod    = `sum by (namespace, pod) (rate(container_cpu_usage_seconds_total{pod!="",image!=""}[1m]))`
+	memoryByPod = `sum by (namespace, pod) (container_memory_working_set_bytes{pod!="",image!=""})`
+)
+
+// Usage returns what each pod uses.
+func (p livePrometheus) Usage(ctx context.Context) (map[live.Pod]live.Usage, error) {
+	prom, err := p.s.prometheus()
+	if err != nil {
+		return nil, err
+	}
+	used := map[live.Pod]live.Usage{}
+	err = byPod(ctx, prom, cpuByPod, func(pod live.Pod, v float64) {
+		u := used[pod]
+		u.CPU = v
+		used[pod] = u
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = byPod(ctx, prom, memoryByPod, func(pod live.Pod, v float64) {
+		u := used[pod]
+		u.Memory = int64(v)
+		used[pod] = u
+	})
+	return used, err
+}
+
+// byPod calls f with the value that a query has for each pod.
+func byPod(ctx context.Context, prom *observe.Prometheus, query string, f func(live.Pod, float64)) error {
+	value, err := prom.Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	vector, ok := value.(model.Vector)
+	if !ok {
+		return fmt.Errorf("query %q: got a %s, not a vector", query, value.Type())
+	}
+	for _, sample := range vector {
+		pod := live.Pod{Namespace: string(sample.Metric["namespace"]), Name: string(sample.Metric["pod"])}
+		f(pod, float64(sample.Value))
+	}
+	return nil
+}
+
+// liveModule is a Terraform module of the sandbox.
+type liveModule struct {
+	s    *Session
+	spec stack.Terraform
+}
+
+// Component is the module's path.
+func (m *liveModule) Component() string { return "terraform/" + m.spec.Name }
+
+// stateFileName is the state in a module's workspace.
+const stateFileName = "terraform.tfstate"
+
+// Look asks the emulator whether it holds the resources of the module's state.
+func (m *liveModule) Look(ctx context.Context) (event.ModuleChanged, error) {
+	ws, err := m.s.dir.Workspace(m.spec.Name)
+	if err != nil {
+		return event.ModuleChanged{}, err
+	}
+	list, err := existence.ReadState(filepath.Join(ws, stateFileName))
+	if err != nil {
+		return event.ModuleChanged{}, err
+	}
+	endpoint, err := m.endpoint(ctx)
+	if err != nil {
+		return event.ModuleChanged{}, err
+	}
+	checker := existence.Checker{
+		Endpoint: endpoint, Region: m.s.region(), AccessKey: aws.AccessKey, SecretKey: aws.SecretKey,
+	}
+	verdicts, err := checker.Check(ctx, list)
+	if err != nil {
+		return event.ModuleChanged{}, err
+	}
+	out := event.ModuleChanged{Module: m.spec.Name}
+	for i, r := range list {
+		found := event.Resource{Address: r.Address, Type: r.Type, State: event.ResourceOK}
+		switch verdicts[i] {
+		case existence.Missing:
+			found.State, found.Detail = event.ResourceMissing, "deleted in the emulator, outside of Terraform"
+		case existence.Unknown:
+			found.Detail = "as the last apply left it; a refresh compares it"
+		case existence.Held:
+		}
+		out.Resources = append(out.Resources, found)
+	}
+	return out, nil
+}
+
+func (m *liveModule) endpoint(ctx context.Context) (string, error) {
+	e, err := m.s.emulator()
+	if err != nil {
+		return "", err
+	}
+	return e.Endpoint(ctx)
+}
+
+func (s *Session) region() string {
+	if s.stack.Spec.AWS.Region != "" {
+		return s.stack.Spec.AWS.Region
+	}
+	return terraform.DefaultRegion
+}
+
+// Refresh compares the module with the emulator in full. It takes the sandbox's
+// lock, so that no other command works in the module's workspace meanwhile.
+func (m *liveModule) Refresh(ctx context.Context) (out event.ModuleChanged, err error) {
+	lock, err := m.s.dir.Lock("a refresh of the dashboard")
+	if err != nil {
+		return event.ModuleChanged{}, err
+	}
+	defer func() {
+		if unlockErr := lock.Unlock(); err == nil {
+			err = unlockErr
+		}
+	}()
+	mod, err := m.s.module(ctx, m.spec)
+	if err != nil {
+		return event.ModuleChanged{}, err
+	}
+	changes, err := mod.Drift(ctx, event.Discard)
+	if err != nil {
+		return event.ModuleChanged{}, err
+	}
+	if out, err = m.Look(ctx); err != nil {
+		return event.ModuleChanged{}, err
+	}
+	out.Refreshed = time.Now()
+	for i, r := range out.Resources {
+		at := slices.IndexFunc(changes, func(c terraform.Change) bool { return c.Address == r.Address })
+		out.Resources[i] = compared(r, changes, at)
+	}
+	return out, nil
+}
+
+// compared is a resource after a full comparison, which found the change at
+// that index, or none where it is negative.
+func compared(r event.Resource, changes []terraform.Change, at int) event.Resource {
+	if at < 0 {
+		if r.State == event.ResourceOK {
+			r.Detail = ""
+		}
+		return r
+	}
+	if c := changes[at]; c.Action == "delete" {
+		r.State, r.Detail = event.ResourceMissing, "deleted in the emulator, outside of Terraform"
+	} else {
+		r.State, r.Detail = event.ResourceDrift, "changed in the emulator, outside of Terraform"
+		for _, name := range c.Attributes {
+			r.Detail += "\n" + name
+		}
+	}
+	return r
+}
