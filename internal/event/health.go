@@ -17,6 +17,11 @@ const (
 	StateStale    State = "stale"
 )
 
+// ReasonGone is the reason of a component that is off because it is no longer
+// there: a pod that another has replaced, or a workload that a chart has no
+// more. A View forgets it.
+const ReasonGone = "no longer there"
+
 // Healthy reports whether a stack with a component in this state can still
 // count as healthy: the component is ok, or off on purpose.
 func (s State) Healthy() bool { return s == StateOK || s == StateOff }
@@ -25,8 +30,8 @@ func (s State) Healthy() bool { return s == StateOK || s == StateOff }
 type Health struct {
 	// Component is a stable path such as "cluster", "cluster/node/NAME",
 	// "aws", "aws/s3", "terraform/infra", "image/web-app",
-	// "release/web-app", "release/web-app/Deployment/web-app",
-	// "observe/prometheus" or "observe/rules".
+	// "release/web-app", "release/web-app/Deployment/web-app" and below
+	// that ".../Pod/NAME", "observe/prometheus" or "observe/rules".
 	Component string `json:"component"`
 	State     State  `json:"state"`
 	// Reason says why a state is not ok, naming the object that blocks it

@@ -89,6 +89,11 @@ func (v *View) Apply(e Envelope) {
 		v.note(e.Time)(stepEvent(*f))
 	case e.HealthChanged != nil:
 		is := e.HealthChanged.Health
+		if is.State == StateOff && is.Reason == ReasonGone {
+			delete(v.Health, is.Component)
+			delete(v.Samples, is.Component)
+			return
+		}
 		v.note(e.Time)(healthEvent(v.Health[is.Component], is))
 		set(&v.Health, is.Component, is)
 	case e.AlertChanged != nil:

@@ -110,3 +110,19 @@ func TestComponentsAreSorted(t *testing.T) {
 	}
 	assert.Equal(t, []string{"aws", "cluster", "observe/grafana", "release/web-app"}, got)
 }
+
+// A pod that was replaced must not stay on the screen for ever.
+func TestViewForgetsWhatIsGone(t *testing.T) {
+	var v event.View
+	log := event.NewLog("r", nil, event.SinkFunc(func(e event.Envelope) error { v.Apply(e); return nil }))
+	const pod = "release/web/Deployment/web/Pod/a"
+	log.Emit(event.HealthChanged{Health: event.Health{Component: pod, State: event.StateOK}})
+	log.Emit(event.ResourceSample{Component: pod, CPU: 1})
+	log.Emit(event.HealthChanged{Health: event.Health{Component: pod, State: event.StateOff, Reason: event.ReasonGone}})
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Health) != 0 || len(v.Samples) != 0 || v.Now.IsZero() {
+		t.Errorf("still there: %v, %v", v.Health, v.Samples)
+	}
+}

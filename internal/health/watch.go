@@ -133,7 +133,7 @@ func (l *ledger) update(source int, found []event.Health, answered bool, needs N
 		if !present[component] {
 			delete(l.said, component)
 			changes = append(changes, event.Health{
-				Component: component, State: event.StateOff, Reason: "no longer there", Since: now,
+				Component: component, State: event.StateOff, Reason: event.ReasonGone, Since: now,
 			})
 		}
 	}

@@ -37,7 +37,7 @@ func (l *live) sampleContainers(ctx context.Context) error {
 	return nil
 }
 
-// samplePods reports what releases and their workloads use, by Prometheus.
+// samplePods reports what releases, their workloads and pods use, by Prometheus.
 func (l *live) samplePods(ctx context.Context) error {
 	used, err := l.src.Prometheus.Usage(ctx)
 	if err != nil {
@@ -50,7 +50,8 @@ func (l *live) samplePods(ctx context.Context) error {
 		if !ours || !seen {
 			continue
 		}
-		for _, component := range []string{release, release + "/" + workloadOf(p)} {
+		workload := release + "/" + workloadOf(p)
+		for _, component := range []string{release, workload, workload + "/Pod/" + p.Name} {
 			s := sums[component]
 			s.Component, s.CPU, s.Memory = component, s.CPU+u.CPU, s.Memory+u.Memory
 			sums[component] = s

@@ -216,12 +216,15 @@ func TestHealth(t *testing.T) {
 	_, err := r.Apply(t.Context(), event.Discard)
 	require.NoError(t, err)
 	deployed := r.Health(t.Context())
-	require.Len(t, deployed, 2)
+	require.Len(t, deployed, 5)
 	assert.WithinDuration(t, time.Now(), deployed[0].Since, time.Minute, "since it was deployed")
 	deployed[0].Since = time.Time{}
 	assert.Equal(t, []event.Health{
 		{Component: "release/web", State: event.StateOK, Reason: "3 of 3 pods ready"},
 		{Component: "release/web/Deployment/web", State: event.StateOK, Reason: "3 of 3 ready"},
+		{Component: "release/web/Deployment/web/Pod/a", State: event.StateOK},
+		{Component: "release/web/Deployment/web/Pod/b", State: event.StateOK},
+		{Component: "release/web/Deployment/web/Pod/c", State: event.StateOK},
 	}, deployed)
 
 	f.dynamic.PrependReactor("get", "deployments", func(k8stesting.Action) (bool, runtime.Object, error) {
@@ -229,10 +232,14 @@ func TestHealth(t *testing.T) {
 	})
 	require.NoError(t, f.kube.Tracker().Update(podsResource, pod("s", "c", crashLoop(4, 1, "Error")), ns))
 	got := r.Health(t.Context())
-	require.Len(t, got, 2)
+	require.Len(t, got, 5)
 	assert.Equal(t, event.StateDegraded, got[0].State)
 	assert.Equal(t, "Deployment/web 2 of 3: CrashLoopBackOff: web exited with code 1, 4 restarts", got[0].Reason)
 	assert.Equal(t, "2 of 3: CrashLoopBackOff: web exited with code 1, 4 restarts", got[1].Reason)
+	assert.Equal(t, event.Health{
+		Component: "release/web/Deployment/web/Pod/c", State: event.StateFailed,
+		Reason: "CrashLoopBackOff: web exited with code 1, 4 restarts", Try: "sandbox logs release/web",
+	}, got[4])
 
 	f.kube.PrependReactor("list", "pods", func(k8stesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewServiceUnavailable("connection refused")

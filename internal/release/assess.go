@@ -39,6 +39,16 @@ type object struct {
 	reason string
 	// pod and container where a crash has left a log.
 	pod, container string
+	// pods are the object's own, where it has any.
+	pods []podState
+}
+
+// podState is what is to say of one pod.
+type podState struct {
+	name   string
+	state  event.State
+	reason string
+	since  time.Time // when it became ready; zero where it is not
 }
 
 func (o object) ok() bool { return o.state == event.StateOK }
@@ -96,6 +106,7 @@ func (s snapshot) assess(r ref) object {
 	}
 	pods := s.podsOf(u)
 	o.ready, o.want = countPods(u, pods)
+	o.pods = s.podStates(pods, r.gvk.Kind)
 
 	res, err := status.Compute(u)
 	switch {
@@ -138,6 +149,32 @@ func (s snapshot) assess(r ref) object {
 		o.state = event.StateFailed
 	}
 	return o
+}
+
+// podStates says how each pod is.
+func (s snapshot) podStates(pods []*corev1.Pod, owner string) []podState {
+	if owner == "Pod" {
+		return nil // the object says it already
+	}
+	var out []podState
+	for _, p := range pods {
+		one := podState{name: p.Name, state: event.StateOK}
+		t := troubleOf(p, s.warnings, s.now)
+		switch {
+		case t.severity == fine:
+			for _, c := range p.Status.Conditions {
+				if c.Type == corev1.PodReady {
+					one.since = c.LastTransitionTime.Time
+				}
+			}
+		case t.severity == starting:
+			one.state, one.reason = event.StateWorking, t.text
+		default:
+			one.state, one.reason = event.StateFailed, t.text
+		}
+		out = append(out, one)
+	}
+	return out
 }
 
 // unproven returns a container that counts as ready merely because it has

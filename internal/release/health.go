@@ -10,7 +10,7 @@ import (
 )
 
 // Health says how the release is, and how each of its objects that can be
-// anything but ready is. Without an answer of the cluster the release is
+// anything but ready, with its pods, is. Without an answer of the cluster the release is
 // stale, with the cluster to blame.
 func (r *Release) Health(ctx context.Context) []event.Health {
 	h := event.Health{Component: r.spec.Component(), Try: "sandbox logs " + r.spec.Component()}
@@ -31,6 +31,13 @@ func (r *Release) Health(ctx context.Context) []event.Health {
 			one.Try = h.Try
 		}
 		all = append(all, one)
+		for _, p := range o.pods {
+			pod := event.Health{Component: one.Component + "/Pod/" + p.name, State: p.state, Reason: p.reason, Since: p.since}
+			if p.state != event.StateOK {
+				pod.Try = h.Try
+			}
+			all = append(all, pod)
+		}
 	}
 	all[0].State, all[0].Reason = overall(rel, objects)
 	if all[0].State == event.StateOK {

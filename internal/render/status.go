@@ -96,6 +96,9 @@ func rows(components []event.Health) []row {
 	var out []row
 	var open []string // the components above, outermost first
 	for _, h := range sorted {
+		if strings.Contains(h.Component, "/Pod/") && h.State.Healthy() {
+			continue // the workload has counted it
+		}
 		for len(open) > 0 && !strings.HasPrefix(h.Component, open[len(open)-1]+"/") {
 			open = open[:len(open)-1]
 		}

@@ -26,6 +26,7 @@ func TestWatchGoesOnWhereTheRecordEnds(t *testing.T) {
 	for range 500 {
 		record.Emit(event.StepLog{ID: "cluster", Line: "x"})
 	}
+	record.Emit(event.RunFinished{OK: true})
 	if err := record.Close(); err != nil {
 		t.Fatal(err)
 	}
