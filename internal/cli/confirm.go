@@ -23,7 +23,7 @@ func (a *app) confirm(ctx context.Context, what, try string) error {
 		return err
 	}
 	if !yes {
-		return fault.New(fault.Confirm, "nothing was removed", "it was not confirmed", try)
+		return fault.New(fault.Confirm, "nothing was changed", "it was not confirmed", try)
 	}
 	return nil
 }

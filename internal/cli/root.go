@@ -198,7 +198,7 @@ whether all of it is healthy and, if not, why.`,
 	must(root.RegisterFlagCompletionFunc("name", completeNames))
 	root.AddCommand(
 		a.upCommand(), a.statusCommand(), a.envCommand(), a.execCommand(),
-		a.logsCommand(), a.downCommand(), a.replayCommand(), a.imagesCommand(), a.versionCommand(),
+		a.logsCommand(), a.describeCommand(), a.restartCommand(), a.shellCommand(), a.openCommand(), a.tfCommand(), a.downCommand(), a.replayCommand(), a.imagesCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	strictDefaults(root)
 	return root
@@ -246,7 +246,7 @@ func (a *app) dashboardOrHelp(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return a.dashboard(cmd.Context(), name)
+	return a.dashboard(cmd.Context(), name, "sandbox "+name+" stays up; `sandbox down --name "+name+"` removes it")
 }
 
 // knownCommand refuses a word that is no command, with the nearest one.

@@ -145,3 +145,13 @@ func stringEnd(s string, bel bool) int {
 	}
 	return 0
 }
+
+// CleanText is Clean for a text of several lines.
+func CleanText(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(Clean(line))
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

@@ -92,7 +92,8 @@ type Sources struct {
 
 	Modules []Module
 	// Refresh delivers the paths of modules to compare in full. As that is
-	// costly, it is done only when asked for.
+	// costly, it is done only when asked for. "" stands for all of them, and
+	// makes every source of health look as well.
 	Refresh <-chan string
 }
 

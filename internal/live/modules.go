@@ -156,8 +156,13 @@ func (l *live) refreshModules(ctx context.Context) {
 			return
 		case asked = <-l.src.Refresh:
 		}
+		if asked == "" {
+			for _, p := range l.sources {
+				p.wake()
+			}
+		}
 		for _, m := range l.modules {
-			if m.Component() != asked {
+			if asked != "" && m.Component() != asked {
 				continue
 			}
 			if err := m.refresh(ctx); err != nil && ctx.Err() == nil {

@@ -20,6 +20,7 @@ import (
 
 // cluster holds the clients of one cluster.
 type cluster struct {
+	config   *rest.Config
 	kube     kubernetes.Interface
 	dynamic  dynamic.Interface
 	metadata metadata.Interface
@@ -51,7 +52,7 @@ func connect(kubeconfig, context string) (*cluster, error) {
 		return nil, fmt.Errorf("set up discovery: %w", err)
 	}
 	cached := memory.NewMemCacheClient(disco)
-	c := &cluster{mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached)}
+	c := &cluster{config: cfg, mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached)}
 	if c.kube, err = kubernetes.NewForConfig(cfg); err != nil {
 		return nil, fmt.Errorf("set up the client: %w", err)
 	}

@@ -205,7 +205,7 @@ func (m *liveModule) Refresh(ctx context.Context) (out event.ModuleChanged, err 
 	if err != nil {
 		return event.ModuleChanged{}, err
 	}
-	changes, err := mod.Drift(ctx, event.Discard)
+	differ, err := mod.Drift(ctx, event.Discard)
 	if err != nil {
 		return event.ModuleChanged{}, err
 	}
@@ -214,28 +214,38 @@ func (m *liveModule) Refresh(ctx context.Context) (out event.ModuleChanged, err 
 	}
 	out.Refreshed = time.Now()
 	for i, r := range out.Resources {
-		at := slices.IndexFunc(changes, func(c terraform.Change) bool { return c.Address == r.Address })
-		out.Resources[i] = compared(r, changes, at)
+		out.Resources[i] = compared(r, differ)
+	}
+	for _, c := range differ.Planned {
+		known := func(r event.Resource) bool { return r.Address == c.Address }
+		if c.Action == "create" && !slices.ContainsFunc(out.Resources, known) {
+			out.Resources = append(out.Resources, event.Resource{
+				Address: c.Address, Type: c.Type, State: event.ResourcePlanned, Detail: "apply would create it",
+			})
+		}
 	}
 	return out, nil
 }
 
-// compared is a resource after a full comparison, which found the change at
-// that index, or none where it is negative.
-func compared(r event.Resource, changes []terraform.Change, at int) event.Resource {
-	if at < 0 {
-		if r.State == event.ResourceOK {
-			r.Detail = ""
-		}
-		return r
+// compared is a resource after a full comparison.
+func compared(r event.Resource, differ terraform.Comparison) event.Resource {
+	at := func(list []terraform.Change) int {
+		return slices.IndexFunc(list, func(c terraform.Change) bool { return c.Address == r.Address })
 	}
-	if c := changes[at]; c.Action == "delete" {
+	drift, planned := at(differ.Drift), at(differ.Planned)
+	switch {
+	case drift >= 0 && differ.Drift[drift].Action == "delete":
 		r.State, r.Detail = event.ResourceMissing, "deleted in the emulator, outside of Terraform"
-	} else {
+	case drift >= 0:
 		r.State, r.Detail = event.ResourceDrift, "changed in the emulator, outside of Terraform"
-		for _, name := range c.Attributes {
+		for _, name := range differ.Drift[drift].Attributes {
 			r.Detail += "\n" + name
 		}
+	case r.State != event.ResourceOK:
+	case planned >= 0:
+		r.State, r.Detail = event.ResourcePlanned, "apply would "+differ.Planned[planned].Action+" it"
+	default:
+		r.Detail = ""
 	}
 	return r
 }

@@ -37,17 +37,7 @@ type logSource struct {
 
 // LogComponents returns the components whose logs can be asked for, for
 // completion; none where the sandbox is not clear.
-func LogComponents(name string) []string {
-	name, err := One(name)
-	if err != nil {
-		return nil
-	}
-	s, err := recorded(name)
-	if err != nil {
-		return nil
-	}
-	return s.logComponents()
-}
+func LogComponents(name string) []string { return complete(name, (*Session).logComponents) }
 
 func (s *Session) logComponents() []string {
 	list := []string{"cluster"}

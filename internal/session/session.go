@@ -315,6 +315,9 @@ func (s *Session) disconnect() error {
 	return s.engine.Close()
 }
 
+// Events is the file that runs of the sandbox are recorded in.
+func (s *Session) Events() string { return s.dir.Events() }
+
 // Name is the sandbox's name.
 func (s *Session) Name() string { return s.name }
 

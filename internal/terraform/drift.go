@@ -16,35 +16,56 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/event"
 )
 
+// Comparison is what differs between a module and the emulator.
+type Comparison struct {
+	// Drift is what was changed or deleted outside of the tool.
+	Drift []Change
+	// Planned is what an apply would do, because of the drift or because the
+	// configuration has changed.
+	Planned []Change
+}
+
 // Drift compares the state with what the emulator holds and returns the
-// differences, without changing either. An attribute that was empty in one way
-// and is empty in another, as most are after the first refresh, is none.
-func (m *Module) Drift(ctx context.Context, rep event.Reporter) ([]Change, error) {
+// differences that an apply would undo, without changing anything. Others are
+// no drift: most attributes that the provider computes come out different, or
+// empty in another way, at the first look after the apply that made them.
+func (m *Module) Drift(ctx context.Context, rep event.Reporter) (Comparison, error) {
 	p, err := m.prepare(ctx, rep, false)
 	if err != nil {
-		return nil, err
+		return Comparison{}, err
 	}
 	start := time.Now()
 	s, err := m.run(ctx, p, rep, "comparing", func(s *stream) error {
-		_, err := p.tf.PlanJSON(ctx, s, tfexec.VarFile(m.paths.vars), tfexec.RefreshOnly(true), tfexec.Out(m.paths.plan))
+		_, err := p.tf.PlanJSON(ctx, s, tfexec.VarFile(m.paths.vars), tfexec.Out(m.paths.plan))
 		return err
 	})
-	drift := s.drifted
-	if err == nil && slices.ContainsFunc(drift, func(c Change) bool { return c.Action == "update" }) {
-		drift, err = m.meaningful(ctx, p, drift, rep)
+	found := Comparison{Drift: s.undone(), Planned: s.planned}
+	if err == nil && slices.ContainsFunc(found.Drift, func(c Change) bool { return c.Action == "update" }) {
+		found.Drift, err = m.meaningful(ctx, p, found.Drift, rep)
 	}
 	// The plan holds values of sensitive variables.
 	if dropErr := os.Remove(m.paths.plan); dropErr != nil && !errors.Is(dropErr, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove saved plan of module %q: %w", m.cfg.Name, dropErr)
+		return Comparison{}, fmt.Errorf("remove saved plan of module %q: %w", m.cfg.Name, dropErr)
 	}
 	if ctx.Err() != nil {
-		return nil, m.interrupted(ctx, "plan -refresh-only", p.tool, "nothing was changed")
+		return Comparison{}, m.interrupted(ctx, "plan", p.tool, "nothing was changed")
 	}
 	if err != nil {
-		return nil, m.failure("plan -refresh-only", p.tool, s, err, "")
+		return Comparison{}, m.failure("plan", p.tool, s, err, "")
 	}
-	rep.Log("sandbox", fmt.Sprintf("compared %s with the emulator in %s: %d differences", m.cfg.Name, seconds(time.Since(start)), len(drift)))
-	return drift, nil
+	rep.Log("sandbox", fmt.Sprintf("compared %s with the emulator in %s: %d differences", m.cfg.Name, seconds(time.Since(start)), len(found.Drift)))
+	return found, nil
+}
+
+// undone returns the drift that the plan would undo.
+func (s *stream) undone() []Change {
+	var kept []Change
+	for _, c := range s.drifted {
+		if c.Action == "delete" || slices.ContainsFunc(s.planned, func(p Change) bool { return p.Address == c.Address }) {
+			kept = append(kept, c)
+		}
+	}
+	return kept
 }
 
 // meaningful asks for the values of the saved plan, names the attributes that

@@ -29,3 +29,19 @@ func TestDifferencesIgnoreHowThingsAreEmpty(t *testing.T) {
 		})
 	}
 }
+
+// What the provider computes differs after every first look; a plan that leaves
+// it alone says so.
+func TestDriftIsWhatAnApplyWouldUndo(t *testing.T) {
+	s := &stream{
+		drifted: []Change{{Address: "role", Action: "update"}, {Address: "queue", Action: "update"}, {Address: "bucket", Action: "delete"}},
+		planned: []Change{{Address: "queue", Action: "update"}, {Address: "bucket", Action: "create"}, {Address: "new", Action: "create"}},
+	}
+	var got []string
+	for _, c := range s.undone() {
+		got = append(got, c.Address)
+	}
+	if want := []string{"queue", "bucket"}; !slices.Equal(got, want) {
+		t.Errorf("drift = %v, want %v", got, want)
+	}
+}

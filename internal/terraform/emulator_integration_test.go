@@ -242,12 +242,12 @@ func TestLifeWithTheEmulator(t *testing.T) {
 		}
 	})
 	step("drift", func(t *testing.T) {
-		if d, err := m.Drift(t.Context(), event.Discard); err != nil || len(d) != 0 {
+		if d, err := m.Drift(t.Context(), event.Discard); err != nil || len(d.Drift) != 0 {
 			t.Errorf("drift before = %+v, %v", d, err)
 		}
 		call(t, http.MethodDelete, url+"/it-uploads", "eu-central-1", "s3")
 		want := []Change{{Address: "module.uploads.aws_s3_bucket.this", Type: "aws_s3_bucket", Action: "delete"}}
-		if d, err := m.Drift(t.Context(), event.Discard); err != nil || !reflect.DeepEqual(d, want) {
+		if d, err := m.Drift(t.Context(), event.Discard); err != nil || !reflect.DeepEqual(d.Drift, want) {
 			t.Errorf("drift = %+v, %v", d, err)
 		}
 	})

@@ -10,7 +10,7 @@ import (
 )
 
 // Actions is what the dashboard can do beyond showing: the only way in which
-// it reaches outside. All methods but CLICommand may take their time; they are
+// it reaches outside. Methods that are given a context may take their time; they are
 // called outside of the drawing, with a context that has a deadline. An error
 // is shown to the user as it is.
 type Actions interface {
@@ -23,6 +23,9 @@ type Actions interface {
 	Describe(ctx context.Context, component string) (string, error)
 	// Restart restarts a component. The user has been asked.
 	Restart(ctx context.Context, component string) error
+	// RestartCost says what that costs beyond a moment, or "". It must return
+	// at once.
+	RestartCost(component string) string
 	// Refresh makes all sources look again, without waiting for what they find.
 	Refresh(ctx context.Context) error
 	// Plan returns what Terraform would do to a module, as text.

@@ -265,7 +265,11 @@ func (m *model) reach(i intent) tea.Cmd {
 	case describe:
 		return m.read(patience, c, func(ctx context.Context) (string, error) { return m.actions.Describe(ctx, c) })
 	case restart:
-		m.question = &question{text: "Restart " + c + "?", yes: func() tea.Cmd {
+		text := "Restart " + c + "?"
+		if cost := m.actions.RestartCost(c); cost != "" {
+			text += " (" + cost + ")"
+		}
+		m.question = &question{text: text, yes: func() tea.Cmd {
 			return m.act(patience, "restarting "+c, c+" restarts", func(ctx context.Context) error { return m.actions.Restart(ctx, c) })
 		}}
 	}

@@ -53,6 +53,13 @@ func (f *fakeActions) Save(_ context.Context, screen, text string) (string, erro
 	return "/tmp/" + screen, f.note("save %s, %d lines", screen, strings.Count(text, "\n"))
 }
 
+func (f *fakeActions) RestartCost(component string) string {
+	if component == "aws" {
+		return "it forgets all it holds"
+	}
+	return ""
+}
+
 func (f *fakeActions) CLICommand(screen, subject string) string {
 	return "sandbox " + screen + " " + subject
 }
