@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,6 +97,27 @@ func (p *probe) reach(ctx context.Context, host string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Reach returns nil where the host answers as a registry does, asked anew.
+func Reach(ctx context.Context, host string) error { return newProbe().ask(ctx, host) }
+
+// Registries returns the hosts of the pinned images, sorted.
+func Registries() ([]string, error) {
+	locked, err := images.Pins()
+	if err != nil {
+		return nil, err
+	}
+	pins, err := parsePins(locked)
+	if err != nil {
+		return nil, err
+	}
+	var hosts []string
+	for _, p := range pins {
+		hosts = append(hosts, p.host)
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts), nil
 }
 
 func (p *probe) ask(ctx context.Context, host string) error {

@@ -192,6 +192,15 @@ func (r *Resolver) inStore(ctx context.Context, name string) (Image, runtime.Ima
 	return Image{}, runtime.Image{}, fmt.Errorf("the image of %s: %w", name, runtime.ErrNotFound)
 }
 
+// Stored reports whether the image is in the engine's store.
+func (r *Resolver) Stored(ctx context.Context, name string) (bool, error) {
+	_, _, err := r.inStore(ctx, name)
+	if errors.Is(err, runtime.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // candidates lists under which references the mode accepts the image.
 func (r *Resolver) candidates(name string) ([]Artifact, error) {
 	var list []Artifact
