@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandbox-stack/sandbox/internal/doctor"
+	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/render"
 	"github.com/sandbox-stack/sandbox/internal/session"
 	"github.com/sandbox-stack/sandbox/internal/stack"
@@ -179,4 +180,37 @@ func (a *app) writeReport(report doctor.Report) error {
 
 func row(c doctor.Result) render.Check {
 	return render.Check{ID: c.ID, State: string(c.State), What: c.What, Why: c.Why, Fix: c.Fix}
+}
+
+// preflight makes the cheap checks before anything is created. What failed stops
+// it; a warning is shown the first time that it holds.
+func (a *app) preflight(ctx context.Context, wanted session.Wanted) error {
+	host, need, err := session.Examine(&wanted)
+	if err != nil {
+		return err
+	}
+	report, err := doctor.Run(ctx, host, need, doctor.Cheap(), nil)
+	if err != nil {
+		return err
+	}
+	if failed, bad := report.Failed(); bad {
+		f := failed.Fault()
+		if failed.Fixable {
+			f.Try = "sandbox doctor --fix, or " + f.Try
+		}
+		return f
+	}
+	if mode := a.mode(); mode == render.ModeQuiet || mode == render.ModeJSON {
+		return nil
+	}
+	fresh, err := doctor.Unheard(host.CacheDir, report)
+	if err != nil {
+		return fault.Wrap(fault.Failed, err, "check that the folder can be written", "what was warned of can't be noted in %s", host.CacheDir)
+	}
+	for _, c := range fresh {
+		if err := render.WriteWarning(a.Err, row(c), a.style(a.Err)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

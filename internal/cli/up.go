@@ -20,6 +20,7 @@ func (a *app) upCommand() *cobra.Command {
 		ports, images  string
 		junit          string
 		strict, dryRun bool
+		skipChecks     bool
 		timeout        time.Duration
 	}
 	cmd := &cobra.Command{
@@ -61,6 +62,11 @@ already is left alone, what is missing is made.`,
 			}
 			ctx, cancel := withTimeout(cmd.Context(), opt.timeout)
 			defer cancel()
+			if !opt.skipChecks {
+				if err := a.preflight(ctx, wanted); err != nil {
+					return endOf(ctx, err)
+				}
+			}
 			return a.up(ctx, wanted, session.Options{AutoPorts: opt.ports == "auto", Images: opt.images, Strict: opt.strict}, opt.junit)
 		},
 	}
@@ -68,6 +74,7 @@ already is left alone, what is missing is made.`,
 	f.StringVar(&opt.ports, "ports", "fixed", "ports on this machine: fixed (the stack's), auto (free ones)")
 	f.StringVar(&opt.images, "images", "auto", "where platform images come from: auto, packages, registry")
 	f.BoolVar(&opt.strict, "strict", false, "fail where a component would be off for lack of its image")
+	f.BoolVar(&opt.skipChecks, "skip-checks", false, "do not check this machine first, as sandbox doctor does")
 	f.BoolVar(&opt.dryRun, "dry-run", false, "print the plan and change nothing")
 	f.StringVar(&opt.junit, "junit", "", "write a JUnit report of the steps and the health to this file")
 	f.DurationVar(&opt.timeout, "timeout", 0, "give up after this long, for example 20m (default: no limit)")

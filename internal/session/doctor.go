@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -91,7 +92,7 @@ func recipesOf(builder *packages.Builder, st *stack.Stack) ([]string, error) {
 			list = append(list, it.Name)
 		case plan.Toolchain:
 			list = append(list, providersRecipe)
-			if _, err := terraform.Detect(context.Background(), "auto"); err != nil {
+			if !installed("terraform", "tofu") {
 				list = append(list, tofuRecipe)
 			}
 		}
@@ -103,6 +104,14 @@ func recipesOf(builder *packages.Builder, st *stack.Stack) ([]string, error) {
 	return slices.DeleteFunc(list, func(name string) bool {
 		return !slices.ContainsFunc(known, func(r *packages.Recipe) bool { return r.Name == name })
 	}), nil
+}
+
+// installed reports whether one of the programs is on the PATH.
+func installed(programs ...string) bool {
+	return slices.ContainsFunc(programs, func(p string) bool {
+		_, err := exec.LookPath(p)
+		return err == nil
+	})
 }
 
 // unbuilt lists which of the recipes are neither in the engine nor built.
