@@ -65,15 +65,13 @@ environment. Its exit code is passed on; 125 means that sandbox itself failed.`,
 			child := exec.Command(argv[0], argv[1:]...)
 			child.Stdin, child.Stdout, child.Stderr = a.In, a.Out, a.Err
 			child.Env = merge(os.Environ(), vars)
-			err = a.runChild(child)
+			err = a.runChild(child, nil, nil)
 			var exit *exec.ExitError
 			switch {
 			case err == nil:
 				return nil
-			case errors.As(err, &exit) && exit.Exited():
-				return commandExit(exit.ExitCode())
 			case errors.As(err, &exit):
-				return commandExit(128 + int(exit.Sys().(syscall.WaitStatus).Signal()))
+				return exitOf(exit)
 			default:
 				return wrapper(fault.Wrap(fault.Wrapper, err, "check that it is installed and on the PATH", "can't run %s", argv[0]))
 			}
@@ -83,16 +81,32 @@ environment. Its exit code is passed on; 125 means that sandbox itself failed.`,
 	return cmd
 }
 
-// runChild runs the child to its end. Signals are the child's business: those
+// exitOf is the end of a command with its own exit code or, as shells have it,
+// that of the signal that has ended it.
+func exitOf(exit *exec.ExitError) commandExit {
+	if exit.Exited() {
+		return commandExit(exit.ExitCode())
+	}
+	return commandExit(128 + int(exit.Sys().(syscall.WaitStatus).Signal()))
+}
+
+// errLeft says that a child goes on, but not as this process's business.
+var errLeft = errors.New("the child was left")
+
+// runChild runs the child to its end, or until left is closed; started, which
+// may be nil, is called in between. Signals are the child's business: those
 // sent to this process are passed on, except what a terminal has sent to the
 // child as well.
-func (a *app) runChild(child *exec.Cmd) error {
+func (a *app) runChild(child *exec.Cmd, started func(), left <-chan struct{}) error {
 	a.releaseSignals()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	if err := child.Start(); err != nil {
 		return err
+	}
+	if started != nil {
+		started()
 	}
 	in, ok := a.In.(*os.File)
 	onTerminal := ok && term.IsTerminal(in.Fd())
@@ -102,6 +116,8 @@ func (a *app) runChild(child *exec.Cmd) error {
 		select {
 		case err := <-ended:
 			return err
+		case <-left:
+			return errLeft
 		case sig := <-signals:
 			if onTerminal && (sig == os.Interrupt || sig == syscall.SIGQUIT) {
 				continue

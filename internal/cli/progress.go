@@ -71,7 +71,11 @@ func (a *app) drawing() (render.Sink, error) {
 	}
 	switch mode {
 	case render.ModeTTY:
-		tty := render.NewTTY(w, a.style(w), render.TTYOptions{Logs: a.verbose})
+		opts := render.TTYOptions{Logs: a.verbose, OnEnter: a.onEnter, OnEscape: a.onEscape}
+		if in, ok := a.In.(*os.File); ok {
+			opts.Keys = in
+		}
+		tty := render.NewTTY(w, a.style(w), opts)
 		a.tty.Store(tty)
 		return tty, nil
 	case render.ModeAccessible:

@@ -52,8 +52,10 @@ type app struct {
 	releaseSignals func()
 	// resumable is set while an interrupt leaves something to resume.
 	resumable atomic.Bool
-	// tty draws on the terminal, where it does.
-	tty atomic.Pointer[render.TTY]
+	// tty draws on the terminal, where it does, and onEnter and onEscape are for
+	// these keys meanwhile.
+	tty               atomic.Pointer[render.TTY]
+	onEnter, onEscape func()
 }
 
 // Main runs the program and returns its exit code. The first interrupt

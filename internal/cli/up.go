@@ -52,6 +52,9 @@ already is left alone, what is missing is made.`,
 			if len(argv) == 1 {
 				arg = argv[0]
 			}
+			if a.mode() == render.ModeTTY && !opt.dryRun && isTerminal(a.In) && !a.supervised() {
+				return a.supervise()
+			}
 			wanted, err := session.Load(arg, a.name)
 			if err != nil {
 				return err
@@ -86,6 +89,12 @@ already is left alone, what is missing is made.`,
 // up brings the stack up, drawn on the output that was asked for, and prints
 // the status where people look on.
 func (a *app) up(ctx context.Context, wanted session.Wanted, opt session.Options, junit string) (err error) {
+	a.onEnter = func() {
+		if err := a.dashboard(ctx, wanted.Name, ""); err != nil && ctx.Err() == nil {
+			a.notice("the dashboard has ended: " + err.Error())
+		}
+	}
+	a.onEscape = a.leave
 	sinks, drawn, err := a.sinks(junit)
 	if err != nil {
 		return err
@@ -97,7 +106,9 @@ func (a *app) up(ctx context.Context, wanted session.Wanted, opt session.Options
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	a.resumable.Store(true)
-	if err := s.Up(ctx, eventSinks(sinks)...); err != nil {
+	err = s.Up(ctx, eventSinks(sinks)...)
+	// Who looks on in the dashboard may change things now.
+	if err := errors.Join(err, s.Unlock()); err != nil {
 		return drawn.reported(runFailed(err))
 	}
 	if err := closeAll(sinks); err != nil { // what they still draw comes before the status

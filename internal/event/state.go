@@ -94,7 +94,11 @@ func (v *View) Apply(e Envelope) {
 			delete(v.Samples, is.Component)
 			return
 		}
-		v.note(e.Time)(healthEvent(v.Health[is.Component], is))
+		was := v.Health[is.Component]
+		if is.Since.IsZero() && was.State == is.State {
+			is.Since = was.Since // a new observer does not know since when
+		}
+		v.note(e.Time)(healthEvent(was, is))
 		set(&v.Health, is.Component, is)
 	case e.AlertChanged != nil:
 		is := *e.AlertChanged

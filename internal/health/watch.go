@@ -45,6 +45,7 @@ func (w Watcher) Watch(ctx context.Context) {
 	known := ledger{
 		sources: make([][]event.Health, len(w.Sources)),
 		last:    make([][]event.Health, len(w.Sources)),
+		begun:   make([]bool, len(w.Sources)),
 		said:    map[string]event.Health{},
 	}
 	for {
@@ -100,12 +101,23 @@ func (w Watcher) follow(ctx context.Context, index int, s Source, reports chan<-
 // ledger is what is known of all components, and what was said of them.
 type ledger struct {
 	sources [][]event.Health        // by source: what counts now
+	begun   []bool                  // by source: whether it was heard of before
 	last    [][]event.Health        // by source: its last real answer
 	said    map[string]event.Health // by component: what was emitted last
 }
 
 // update takes in what a source brought and returns what has to be said.
+//
+// What a source finds at its first look has been so for a time that nobody
+// knows, unless it says so.
 func (l *ledger) update(source int, found []event.Health, answered bool, needs Needs, now time.Time) []event.Health {
+	first := map[string]bool{}
+	if !l.begun[source] {
+		l.begun[source] = true
+		for _, h := range found {
+			first[h.Component] = true
+		}
+	}
 	l.sources[source] = found
 	if answered {
 		l.last[source] = found
@@ -121,7 +133,7 @@ func (l *ledger) update(source int, found []event.Health, answered bool, needs N
 		before, known := l.said[h.Component]
 		if known && before.State == h.State {
 			h.Since = before.Since
-		} else if h.Since.IsZero() || h.Since.Before(before.Since) {
+		} else if !first[h.Component] && (h.Since.IsZero() || h.Since.Before(before.Since)) {
 			h.Since = now
 		}
 		if !known || differs(before, h) {

@@ -57,7 +57,7 @@ func (k *keyboard) read() {
 		if pressed := keyOf(buf[:n]); pressed != 0 {
 			k.press(pressed)
 		}
-		if err != nil {
+		if err != nil || k.over() {
 			return
 		}
 	}
@@ -81,6 +81,23 @@ func (k *keyboard) close() {
 		}
 		k.restore()
 	}
+}
+
+// leave ends reading from within press. It may be called on nil.
+func (k *keyboard) leave() {
+	if k == nil {
+		return
+	}
+	k.restore()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closed = true
+}
+
+func (k *keyboard) over() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.closed
 }
 
 // take sets the terminal up for single keys, unless that is over. It may be

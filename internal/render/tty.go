@@ -59,6 +59,7 @@ type TTY struct {
 	pulse    *pulse
 	unwatch  func() // ends the watch for the process being stopped
 	closed   bool
+	left     bool // the terminal is somebody else's for good
 	hooked   bool // OnEnter or OnEscape has the terminal
 	stopped  bool // the process is stopped, or about to be
 	away     bool // the process is in the background
@@ -182,6 +183,16 @@ func (t *TTY) Close() error {
 // without Close. It never waits and may be called at any time.
 func (t *TTY) Restore() { t.keys.Load().restore() }
 
+// Leave gives the terminal up for good: nothing is drawn and no key is read from
+// now on. It may be called by OnEnter and OnEscape.
+func (t *TTY) Leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.erase()
+	t.left = true
+	t.keys.Load().leave()
+}
+
 // key calls the hook of a key, with the terminal given back.
 func (t *TTY) key(k key) {
 	hook := t.opts.OnEnter
@@ -250,7 +261,7 @@ func (t *TTY) onTheSecond() time.Time {
 // draw writes the lines that stay and the region below them, if there is a
 // change.
 func (t *TTY) draw() {
-	if t.hooked || t.stopped {
+	if t.hooked || t.stopped || t.left {
 		return
 	}
 	if f, ok := t.w.(*os.File); ok && !t.closed && background(f) {

@@ -297,12 +297,17 @@ func newResolver(engine runtime.Runtime, mode string) (*packages.Builder, *image
 // Close ends the session: the engine's connection and the lock. What was
 // brought up stays.
 func (s *Session) Close() error {
-	errs := []error{s.disconnect()}
-	if s.lock != nil {
-		errs = append(errs, s.lock.Unlock())
-		s.lock = nil
+	return errors.Join(s.disconnect(), s.Unlock())
+}
+
+// Unlock lets other commands change the sandbox.
+func (s *Session) Unlock() error {
+	if s.lock == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	lock := s.lock
+	s.lock = nil
+	return lock.Unlock()
 }
 
 // disconnect closes the engine's connection, once. The engine stays in place: a

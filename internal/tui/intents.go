@@ -10,6 +10,7 @@ import (
 
 // press turns a key into an intent, or into typed text, and does it.
 func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
+	m.chosen = true
 	switch {
 	case m.question != nil:
 		return m.answer(lookup(questionKeys, m.screen, k))
@@ -58,6 +59,7 @@ func (m *model) able(b binding) bool {
 
 // do does what the user wants.
 func (m *model) do(i intent) tea.Cmd {
+	m.chosen = true
 	if i == nothing {
 		return nil
 	}

@@ -48,6 +48,7 @@ type model struct {
 	mouse    bool
 
 	screen   screen
+	chosen   bool     // by the user, with the first key
 	from     []screen // the screens that were left for another one
 	inDetail bool
 	tabs     [screens]tab
@@ -146,6 +147,12 @@ func (m *model) await() tea.Cmd {
 // take takes in a state of the feed.
 func (m *model) take(s snapshot) {
 	m.state.View, m.version, m.ended = s.view, s.version, s.ended
+	if !m.chosen {
+		m.screen = overview
+		if len(m.state.Health) == 0 && len(m.state.Steps) > 0 {
+			m.screen = stepsScreen // there is nothing else to see yet
+		}
+	}
 	m.sync()
 }
 

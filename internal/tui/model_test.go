@@ -491,3 +491,50 @@ func TestKeyMap(t *testing.T) {
 	assert.Equal(t, moveBottom, lookup(keyMap, overview, tea.KeyPressMsg{Code: 'g', ShiftedCode: 'G', Text: "G", Mod: tea.ModShift}))
 	assert.Equal(t, nothing, lookup(keyMap, overview, tea.KeyPressMsg{Code: 'w', Text: "w"}))
 }
+
+// Beside an up that has only begun there are steps to see, and no components
+// yet; where the user has been, nobody moves them.
+func TestTheFirstScreenShowsWhatThereIs(t *testing.T) {
+	begun := func() (*model, *Feed, *event.Log) {
+		feed := NewFeed()
+		log := event.NewLog("run", nil, feed)
+		log.Emit(event.PlanReady{Stack: "web", Command: "up", Steps: []event.PlanStep{{ID: "cluster"}}})
+		return newModel(t.Context(), Options{Feed: feed}), feed, log
+	}
+	m, feed, log := begun()
+	until(t, feed, func(v event.View) bool { return len(v.Steps) > 0 })
+	m.take(feed.latest())
+	if m.screen != stepsScreen {
+		t.Errorf("while it begins it shows screen %v, want the steps", m.screen)
+	}
+	log.Emit(event.HealthChanged{Health: event.Health{Component: "cluster", State: event.StateOK}})
+	until(t, feed, func(v event.View) bool { return len(v.Health) > 0 })
+	m.take(feed.latest())
+	if m.screen != overview {
+		t.Errorf("once there are components it shows screen %v, want the overview", m.screen)
+	}
+
+	m, feed, log = begun()
+	until(t, feed, func(v event.View) bool { return len(v.Steps) > 0 })
+	m.take(feed.latest())
+	m.do(goLogs)
+	log.Emit(event.HealthChanged{Health: event.Health{Component: "cluster", State: event.StateOK}})
+	until(t, feed, func(v event.View) bool { return len(v.Health) > 0 })
+	m.take(feed.latest())
+	if m.screen != logsScreen {
+		t.Errorf("the user was moved from the logs to screen %v", m.screen)
+	}
+}
+
+// until waits until the feed's state fits.
+func until(t *testing.T, f *Feed, fits func(event.View) bool) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	s := f.latest()
+	for ok := true; !fits(s.view); {
+		if s, ok = f.next(ctx, s.version, time.Time{}); !ok {
+			t.Fatal("the feed's state never fits")
+		}
+	}
+}

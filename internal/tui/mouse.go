@@ -4,6 +4,7 @@ import tea "charm.land/bubbletea/v2"
 
 // click selects what is under the mouse: a tab, or a row.
 func (m *model) click(x, y int) {
+	m.chosen = true
 	switch {
 	case m.question != nil || m.prompt.kind != promptNone || m.helping != nil || m.page != nil:
 	case y == m.layout.tabs:
