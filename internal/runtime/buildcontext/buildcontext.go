@@ -31,6 +31,9 @@ type Context struct {
 	// IgnoreFile is the path of the file with the ignore rules; empty where
 	// there is none.
 	IgnoreFile string
+	// Rewrite, where it is set, changes the text of the Dockerfile in the
+	// archive. It does not count in the hash.
+	Rewrite func(dockerfile string) string
 
 	outside string // path of a Dockerfile outside Dir
 	ignore  *patternmatcher.PatternMatcher
@@ -161,6 +164,9 @@ func (c *Context) WriteTar(w io.Writer) error {
 		}
 		header.Uid, header.Gid, header.Uname, header.Gname = 0, 0, "", ""
 		header.Format = tar.FormatPAX
+		if c.Rewrite != nil && e.name == c.Dockerfile {
+			return c.writeRewritten(archive, header, e.path)
+		}
 		if err := archive.WriteHeader(header); err != nil {
 			return fmt.Errorf("archive %s: %w", e.name, err)
 		}
@@ -174,6 +180,23 @@ func (c *Context) WriteTar(w io.Writer) error {
 	}
 	if err := archive.Close(); err != nil {
 		return fmt.Errorf("archive the build context: %w", err)
+	}
+	return nil
+}
+
+// writeRewritten writes the Dockerfile as Rewrite wants it.
+func (c *Context) writeRewritten(archive *tar.Writer, header *tar.Header, path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the Dockerfile: %w", err)
+	}
+	changed := c.Rewrite(string(text))
+	header.Size, header.Typeflag, header.Linkname = int64(len(changed)), tar.TypeReg, ""
+	if err := archive.WriteHeader(header); err != nil {
+		return fmt.Errorf("archive the Dockerfile: %w", err)
+	}
+	if _, err := io.WriteString(archive, changed); err != nil {
+		return fmt.Errorf("archive the Dockerfile: %w", err)
 	}
 	return nil
 }

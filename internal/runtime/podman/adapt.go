@@ -13,6 +13,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/runtime/install"
 )
 
 // machine is what decides whether Podman's own defaults work here.
@@ -42,7 +43,7 @@ func (m machine) settings() (map[string]any, error) {
 			return nil, fault.New(fault.Unavailable,
 				"Podman needs runc on this machine",
 				"the kernel offers cgroup v1 only, which crun does not support",
-				installCommand("runc"))
+				install.Command("runc"))
 		}
 		settings["engine"] = map[string]any{"runtime": "runc"}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/port"
 )
 
 // CreateContainer creates a container, without starting it.
@@ -98,7 +99,7 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 		}
 	}
 	if err := r.post(ctx, "/containers/%s/start", nil, id); err != nil {
-		return startError(c, err)
+		return port.StartError(c.Name, c.ports(), fmt.Errorf("start container %q: %w", c.Name, err))
 	}
 	return nil
 }

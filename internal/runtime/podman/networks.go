@@ -15,6 +15,7 @@ import (
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/install"
 )
 
 // CreateNetwork creates a bridge network with name resolution, or returns the
@@ -109,7 +110,7 @@ func checkNameResolution() error {
 			return fault.New(fault.Unavailable,
 				"Podman's networks do not resolve container names on this machine",
 				"its helper "+helper+" is not installed",
-				installCommand("netavark aardvark-dns"))
+				install.Command("netavark aardvark-dns"))
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/runtime/install"
 )
 
 // findBinary returns the path of the podman command.
@@ -18,7 +19,7 @@ func findBinary() (string, error) {
 			Code:  fault.Unavailable,
 			What:  "Podman is not installed",
 			Why:   "no podman command is on the PATH",
-			Try:   installCommand("podman"),
+			Try:   install.Command("podman"),
 			Cause: err,
 		}
 	}
@@ -66,28 +67,4 @@ func unreachable(socket string, err error) error {
 	return fault.Wrap(fault.Unavailable, err,
 		"podman system service --time=0 unix://"+socket,
 		"Podman does not answer on %s", socket)
-}
-
-// installCommand names the command that installs the package here.
-func installCommand(pkg string) string {
-	sudo := "sudo "
-	if os.Geteuid() == 0 {
-		sudo = ""
-	}
-	for _, manager := range []struct{ binary, command string }{
-		{"apt-get", "apt-get install -y "},
-		{"dnf", "dnf install -y "},
-		{"yum", "yum install -y "},
-		{"zypper", "zypper install -y "},
-		{"pacman", "pacman -S "},
-		{"apk", "apk add "},
-	} {
-		if _, err := exec.LookPath(manager.binary); err == nil {
-			return sudo + manager.command + pkg
-		}
-	}
-	if _, err := exec.LookPath("brew"); err == nil {
-		return "brew install " + pkg
-	}
-	return "install " + pkg + " with your system's package manager"
 }

@@ -128,3 +128,13 @@ func command(proc string, pid int) string {
 	}
 	return strings.TrimSpace(string(name))
 }
+
+// Pick returns a TCP port that was free on the address a moment ago.
+func Pick(hostIP string) (int, error) {
+	listener, err := net.Listen("tcp", net.JoinHostPort(hostIP, "0"))
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	picked := listener.Addr().(*net.TCPAddr).Port
+	return picked, listener.Close()
+}

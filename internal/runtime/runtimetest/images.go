@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
@@ -89,13 +90,14 @@ RUN ["/box", "exit", "9"]
 	writeFile(t, filepath.Join(dir, ".dockerignore"), "kept\n") // the one beside the Dockerfile counts
 	writeFile(t, filepath.Join(mounted, "ca"), "the host's CA")
 	const tag = "localhost/sandbox/runtimetest/built:1"
+	unique := time.Now().Format(time.RFC3339Nano) // a cached step says nothing
 	var lines lineLog
 	image, err := s.rt.BuildImage(ctx, runtime.BuildSpec{
 		Context:    dir,
 		Dockerfile: "docker/app.Dockerfile",
 		Tag:        tag,
 		Target:     "first",
-		Args:       map[string]string{"BASE": baseImage, "TEXT": "x"},
+		Args:       map[string]string{"BASE": baseImage, "TEXT": unique},
 		Labels:     map[string]string{runtime.LabelName: Name, "sandbox.build": "abc"},
 		Volumes:    []string{mounted + ":/host:ro"},
 	}, lines.add)

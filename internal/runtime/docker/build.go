@@ -1,0 +1,94 @@
+package docker
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/moby/moby/api/types/build"
+	"github.com/moby/moby/client"
+
+	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/buildcontext"
+)
+
+// BuildImage builds an image from a Dockerfile with BuildKit, which every
+// supported daemon has. It needs no session of its own: the context is sent as
+// an archive, and files to mount come from an image made for the purpose.
+//
+// BuildKit gives RUN steps no CPU weight, so CPUShares has no effect.
+func (r *Runtime) BuildImage(ctx context.Context, spec runtime.BuildSpec, log func(line string)) (_ runtime.Image, err error) {
+	files, err := buildcontext.Open(spec.Context, spec.Dockerfile)
+	if err != nil {
+		return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
+	}
+	var mounts *mounts
+	if len(spec.Volumes) > 0 {
+		if mounts, err = r.makeMounts(ctx, spec); err != nil {
+			return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
+		}
+		defer func() {
+			if removeErr := r.RemoveImage(context.WithoutCancel(ctx), mounts.image); err == nil {
+				err = removeErr
+			}
+		}()
+		files.Rewrite = mounts.rewrite
+	}
+	args := make(map[string]*string, len(spec.Args))
+	for key, value := range spec.Args {
+		args[key] = &value
+	}
+	err = r.build(ctx, files.WriteTar, client.ImageBuildOptions{
+		Tags: []string{spec.Tag}, Dockerfile: files.Dockerfile, Target: spec.Target, BuildArgs: args, Labels: spec.Labels,
+	}, func(line string) { log(mounts.hide(line)) })
+	if err != nil {
+		return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
+	}
+	return r.Image(ctx, spec.Tag)
+}
+
+// build sends the archive that write writes, and passes on what the builder
+// says.
+func (r *Runtime) build(ctx context.Context, write func(io.Writer) error, options client.ImageBuildOptions, log func(string)) error {
+	options.Version = build.BuilderBuildKit
+	options.Remove, options.ForceRemove = true, true
+	reader, writer := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		// The builder knows a tar archive by its first kilobyte, which long names
+		// and exact times do not fit into. A compressed one it always knows.
+		packed, err := gzip.NewWriterLevel(writer, gzip.NoCompression)
+		if err == nil {
+			err = errors.Join(write(packed), packed.Close())
+		}
+		writer.CloseWithError(err)
+		written <- err
+	}()
+	result, err := r.api.ImageBuild(ctx, reader, options)
+	_ = reader.Close() // ends the writer, whatever the daemon has read
+	if err != nil {
+		if writeErr := <-written; writeErr != nil && ctx.Err() == nil && !isClosed(writeErr) {
+			return writeErr
+		}
+		return apiError(ctx, err)
+	}
+	defer func() { _ = result.Body.Close() }()
+	progress := newProgress(log)
+	return eachMessage(ctx, result.Body, func(m message) {
+		if m.ID != "moby.buildkit.trace" {
+			return
+		}
+		var trace []byte
+		if err := json.Unmarshal(m.Aux, &trace); err != nil {
+			log("unreadable progress of the builder: " + err.Error())
+			return
+		}
+		if err := progress.take(bytes.Clone(trace)); err != nil {
+			log("unreadable progress of the builder: " + err.Error())
+		}
+	})
+}

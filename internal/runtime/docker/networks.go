@@ -1,0 +1,113 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
+)
+
+// CreateNetwork creates a bridge network with name resolution, or returns the
+// one that is there if it carries the same labels.
+func (r *Runtime) CreateNetwork(ctx context.Context, name string, labels map[string]string) (runtime.Network, error) {
+	existing, err := r.reuseNetwork(ctx, name, labels)
+	if !errors.Is(err, runtime.ErrNotFound) {
+		return existing, err
+	}
+	created, err := r.api.NetworkCreate(ctx, name, client.NetworkCreateOptions{Driver: "bridge", Labels: labels})
+	if err != nil {
+		// Another process may have been faster.
+		if existing, reuseErr := r.reuseNetwork(ctx, name, labels); reuseErr == nil {
+			return existing, nil
+		}
+		return runtime.Network{}, fmt.Errorf("create network %q: %w", name, apiError(ctx, err))
+	}
+	found, err := r.api.NetworkInspect(ctx, created.ID, client.NetworkInspectOptions{})
+	if err != nil {
+		return runtime.Network{}, fmt.Errorf("inspect network %q: %w", name, apiError(ctx, err))
+	}
+	return inspectedNetwork(found.Network.Network), nil
+}
+
+// reuseNetwork returns the network if it carries the labels, a conflict if it
+// does not, and ErrNotFound if there is none.
+func (r *Runtime) reuseNetwork(ctx context.Context, name string, labels map[string]string) (runtime.Network, error) {
+	found, err := r.api.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
+	if err != nil {
+		return runtime.Network{}, fmt.Errorf("inspect network %q: %w", name, apiError(ctx, err))
+	}
+	for key, value := range labels {
+		if found.Network.Labels[key] != value {
+			return runtime.Network{}, fault.New(fault.Conflict,
+				fmt.Sprintf("a network named %s is in the way", name),
+				fmt.Sprintf("it does not carry the label %s=%s, so it is not this sandbox's", key, value),
+				"docker network rm "+name)
+		}
+	}
+	return inspectedNetwork(found.Network.Network), nil
+}
+
+// Networks lists the networks with the labels, by name.
+func (r *Runtime) Networks(ctx context.Context, labels map[string]string) ([]runtime.Network, error) {
+	listed, err := r.api.NetworkList(ctx, client.NetworkListOptions{Filters: labelFilter(labels)})
+	if err != nil {
+		return nil, fmt.Errorf("list networks: %w", apiError(ctx, err))
+	}
+	networks := make([]runtime.Network, 0, len(listed.Items))
+	for _, l := range listed.Items {
+		networks = append(networks, inspectedNetwork(l.Network))
+	}
+	byName(networks, func(n runtime.Network) string { return n.Name })
+	return networks, nil
+}
+
+// RemoveNetwork removes the network, which no container may use.
+func (r *Runtime) RemoveNetwork(ctx context.Context, name string) error {
+	_, err := r.api.NetworkRemove(ctx, name, client.NetworkRemoveOptions{})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove network %q: %w", name, apiError(ctx, err))
+	}
+	return nil
+}
+
+func inspectedNetwork(n network.Network) runtime.Network {
+	out := runtime.Network{Name: n.Name, ID: n.ID, Labels: n.Labels}
+	for _, c := range n.IPAM.Config {
+		if c.Subnet.IsValid() {
+			out.Subnets = append(out.Subnets, c.Subnet.String())
+		}
+		if out.Gateway == "" && c.Gateway.IsValid() {
+			out.Gateway = c.Gateway.String()
+		}
+	}
+	return out
+}
+
+// Volumes lists the volumes with the labels, by name.
+func (r *Runtime) Volumes(ctx context.Context, labels map[string]string) ([]runtime.Volume, error) {
+	listed, err := r.api.VolumeList(ctx, client.VolumeListOptions{Filters: labelFilter(labels)})
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", apiError(ctx, err))
+	}
+	volumes := make([]runtime.Volume, 0, len(listed.Items))
+	for _, l := range listed.Items {
+		volumes = append(volumes, runtime.Volume{Name: l.Name, Labels: l.Labels})
+	}
+	byName(volumes, func(v runtime.Volume) string { return v.Name })
+	return volumes, nil
+}
+
+// RemoveVolume removes the volume.
+func (r *Runtime) RemoveVolume(ctx context.Context, name string) error {
+	_, err := r.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{Force: true})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove volume %q: %w", name, apiError(ctx, err))
+	}
+	return nil
+}
