@@ -187,6 +187,10 @@ func (h *Host) has(program string) bool {
 // read returns a file's text, without the white space around it.
 func (h *Host) read(file string) (string, error) {
 	text, err := fs.ReadFile(h.Files, strings.TrimPrefix(file, "/"))
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = fmt.Errorf("%s: %w", file, at.Err)
+	}
 	return strings.TrimSpace(string(text)), err
 }
 

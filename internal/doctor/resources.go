@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -112,11 +111,9 @@ func checkCores(_ context.Context, e *exam) Finding {
 	cores := e.Kernel.Cores()
 	switch {
 	case cores < e.need.Cores:
-		return warn(fmt.Sprintf("%d of %d processors", cores, runtime.NumCPU()),
+		return warn("this process may use "+count(cores, "processor"),
 			fmt.Sprintf("%d are needed to come up in the usual time; Kubernetes itself asks for 2", e.need.Cores),
 			"give this machine, or this process (taskset, --cpus), more of them")
-	case cores == 1:
-		return ok("1")
 	}
 	return ok("%d", cores)
 }
