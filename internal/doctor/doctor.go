@@ -163,7 +163,10 @@ func (e *exam) result(ctx context.Context, c Check) Result {
 func (e *exam) bounded(ctx context.Context, c Check) Finding {
 	if c.engine {
 		if _, err := e.engine(ctx); err != nil {
-			return skip("the engine does not answer", "see engine/running")
+			if errors.Is(err, errNoEngine) {
+				return noEngine()
+			}
+			return noAnswer()
 		}
 	}
 	limit := c.limit
@@ -197,7 +200,16 @@ func fail(what, why, fix string) Finding {
 }
 
 // unknown is a check whose facts could not be read.
-func unknown(what string, err error) Finding { return skip("unknown: "+what, err.Error()) }
+func unknown(what string, err error) Finding { return skip("unknown: "+what, oneLine(err)) }
+
+// oneLine is an error as the reason of something else: without what to try.
+func oneLine(err error) string {
+	var said *fault.Error
+	if errors.As(err, &said) {
+		return said.What + ": " + said.Reason()
+	}
+	return err.Error()
+}
 
 // repaired adds a repair, and its command as the fix.
 func (f Finding) repaired(h *Host, r Repair) Finding {

@@ -61,7 +61,9 @@ func TestNoEngineFailsOnce(t *testing.T) {
 	}
 }
 
-func engineAndSandboxes() []Check { return append(append([]Check{}, engineChecks...), sandboxChecks...) }
+func engineAndSandboxes() []Check {
+	return append(append([]Check{}, engineChecks...), sandboxChecks...)
+}
 
 // up makes no check that asks the network or the engine.
 func TestCheapChecks(t *testing.T) {

@@ -72,7 +72,7 @@ func (h *Host) sockets() (list []string, variable string) {
 
 func checkPermission(ctx context.Context, e *exam) Finding {
 	if !e.has("podman") && !e.has("docker") {
-		return skip("no container engine is installed", "see engine/installed")
+		return noEngine()
 	}
 	list, variable := e.sockets()
 	for _, socket := range list {
@@ -103,7 +103,7 @@ func checkPermission(ctx context.Context, e *exam) Finding {
 
 func checkRunning(ctx context.Context, e *exam) Finding {
 	if !e.has("podman") && !e.has("docker") {
-		return skip("no container engine is installed", "see engine/installed")
+		return noEngine()
 	}
 	_, err := e.engine(ctx)
 	if err == nil {
@@ -142,17 +142,32 @@ func checkRunning(ctx context.Context, e *exam) Finding {
 	}
 }
 
+func noEngine() Finding { return skip("no container engine is installed", "see engine/installed") }
+
+func noAnswer() Finding { return skip("the engine does not answer", "see engine/running") }
+
+// notPodman is what is to be said of Podman's parts without it.
+func (h *Host) notPodman() Finding {
+	if !h.has("docker") {
+		return noEngine()
+	}
+	return skip("Docker brings its own", "this is looked for with Podman only")
+}
+
 func checkVersion(ctx context.Context, e *exam) Finding {
-	name, text := "podman", ""
+	var name, text string
 	if e.podman() {
 		out, err := e.Output(ctx, "podman", "--version")
 		if err != nil {
 			return warn("podman does not tell its version", err.Error(), "podman --version")
 		}
-		text = strings.TrimPrefix(out, "podman version ")
+		name, text = "podman", strings.TrimPrefix(out, "podman version ")
 	} else {
+		if !e.has("docker") {
+			return noEngine()
+		}
 		if _, err := e.engine(ctx); err != nil {
-			return skip("the engine does not answer", "see engine/running")
+			return noAnswer()
 		}
 		name, text = e.info.Engine, e.info.Version
 	}
@@ -169,7 +184,7 @@ func checkVersion(ctx context.Context, e *exam) Finding {
 
 func checkOCIRuntime(_ context.Context, e *exam) Finding {
 	if !e.podman() {
-		return skip("Docker brings its own", "it is looked for with Podman only")
+		return e.notPodman()
 	}
 	runc, crun := e.program("runc"), e.program("crun")
 	v2, err := e.cgroup2()
@@ -194,7 +209,7 @@ func checkOCIRuntime(_ context.Context, e *exam) Finding {
 // containers: without aardvark-dns they don't find each other by name.
 func checkHelpers(_ context.Context, e *exam) Finding {
 	if !e.podman() {
-		return skip("Docker brings its own", "they are looked for with Podman only")
+		return e.notPodman()
 	}
 	type helper struct{ program, pkg string }
 	needed := []helper{{"netavark", "netavark"}, {"aardvark-dns", "aardvark-dns"}, {"conmon", "conmon"}}

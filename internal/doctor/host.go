@@ -268,6 +268,9 @@ type exam struct {
 	unbuiltList []string
 	unbuiltErr  error // valid after unbuiltDone
 
+	sourcesMu sync.Mutex
+	sources   map[string]func() ([]Source, error) // by what they are for
+
 	registryOnce sync.Once
 	registryDone chan struct{}
 	registryErrs map[string]error // by host; valid after registryDone
@@ -321,6 +324,29 @@ func (e *exam) connect(ctx context.Context) {
 		e.opened = opened
 	}
 	e.engineErr = err
+}
+
+// sourcesOf lists where what is named comes from, once for all who ask.
+func (e *exam) sourcesOf(ctx context.Context, names []string) ([]Source, error) {
+	if e.Sources == nil {
+		return nil, nil
+	}
+	key := strings.Join(names, " ")
+	e.sourcesMu.Lock()
+	list, known := e.sources[key]
+	if !known {
+		list = sync.OnceValues(func() ([]Source, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*checkLimit)
+			defer cancel()
+			return e.Sources(ctx, names)
+		})
+		if e.sources == nil {
+			e.sources = map[string]func() ([]Source, error){}
+		}
+		e.sources[key] = list
+	}
+	e.sourcesMu.Unlock()
+	return list()
 }
 
 // unbuilt lists the images that are still to be had, once for all who ask.

@@ -147,10 +147,7 @@ func (e *exam) hosts(ctx context.Context) (registries, sources []string, err err
 	for _, r := range e.need.Registries {
 		registries = append(registries, hostname("https://"+registryHost(r)))
 	}
-	if e.Sources == nil {
-		return registries, nil, nil
-	}
-	list, err := e.Sources(ctx, nil)
+	list, err := e.sourcesOf(ctx, nil)
 	for _, s := range list {
 		sources = append(sources, hostname(s.URL))
 	}
@@ -238,6 +235,10 @@ func (e *exam) reachProblem(err error) (why, fix string) {
 	var badCert *tls.CertificateVerificationError
 	var expired x509.CertificateInvalidError
 	var noName *net.DNSError
+	var asked *url.Error
+	if errors.As(err, &asked) {
+		err = asked.Err // which page was asked for explains nothing
+	}
 	switch {
 	case errors.As(err, &expired) && expired.Reason == x509.Expired:
 		return "its certificate is not valid at this machine's time: " + err.Error(), "set the clock"
@@ -322,33 +323,34 @@ func (e *exam) toBuild(ctx context.Context) (sources []Source, unbuilt []string,
 	if reached {
 		return nil, nil, "images come from their registry", nil
 	}
-	sources, err = e.Sources(ctx, unbuilt)
+	sources, err = e.sourcesOf(ctx, unbuilt)
 	return sources, unbuilt, "", err
 }
 
 // answers returns nil where the URL can be had.
 func (e *exam) answers(ctx context.Context, address string) error {
-	res, err := e.get(ctx, address)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("%s answers %s", address, res.Status)
-	}
-	return nil
+	_, err := e.get(ctx, address)
+	return err
 }
 
-// get asks for a page; what it says is not read.
-func (e *exam) get(ctx context.Context, address string) (*http.Response, error) {
+// get asks for a page and returns when its server says that it is; the page
+// itself is not read.
+func (e *exam) get(ctx context.Context, address string) (date string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	res, err := e.Net.Client.Do(req)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	return res, res.Body.Close()
+	if err := res.Body.Close(); err != nil {
+		return "", err
+	}
+	if res.StatusCode >= http.StatusBadRequest {
+		return "", fmt.Errorf("%s answers %s", address, res.Status)
+	}
+	return res.Header.Get("Date"), nil
 }
 
 // A certificate is valid from its making on, and AWS clients sign the time.
@@ -361,25 +363,25 @@ func checkClock(ctx context.Context, e *exam) Finding {
 	if e.Sources == nil {
 		return skip("nobody was asked", "no source of the time is known")
 	}
-	sources, err := e.Sources(ctx, nil)
+	sources, err := e.sourcesOf(ctx, nil)
 	if err != nil {
 		return unknown("whom to ask for the time", err)
 	}
 	var last error
 	for _, s := range sources {
 		before := e.Now()
-		res, err := e.get(ctx, s.URL)
+		date, err := e.get(ctx, s.URL)
 		if err != nil {
 			last = err
 			continue
 		}
-		said, err := http.ParseTime(res.Header.Get("Date"))
+		said, err := http.ParseTime(date)
 		if err != nil {
 			last = err
 			continue
 		}
 		took := e.Now().Sub(before)
-		return clock(before.Add(took/2).Sub(said), res.Request.URL.Host)
+		return clock(before.Add(took/2).Sub(said), hostname(s.URL))
 	}
 	if last == nil {
 		return skip("nobody was asked", "there is no package source to ask")

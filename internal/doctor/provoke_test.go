@@ -72,12 +72,12 @@ func provocations() []provocation {
 
 const nobody = 65534
 
-// noEngine is a PATH with no program at all.
-func noEngine(t *testing.T) []string { return []string{"PATH=" + t.TempDir()} }
+// withoutPrograms is a PATH with no program at all.
+func withoutPrograms(t *testing.T) []string { return []string{"PATH=" + t.TempDir()} }
 
 var engineProvocations = []provocation{
 	{"engine/installed", forReal, Fail, "^no container engine is installed$", func(t *testing.T) Result {
-		return inChild(t, "engine/installed", condition{env: noEngine(t)})
+		return inChild(t, "engine/installed", condition{env: withoutPrograms(t)})
 	}},
 	{"engine/permission", forReal, Fail, `^no permission for the engine's socket /.*/podman.sock$`, func(t *testing.T) Result {
 		dir := t.TempDir()

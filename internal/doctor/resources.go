@@ -109,8 +109,7 @@ func checkMemory(_ context.Context, e *exam) Finding {
 
 func checkCores(_ context.Context, e *exam) Finding {
 	cores := e.Kernel.Cores()
-	switch {
-	case cores < e.need.Cores:
+	if cores < e.need.Cores {
 		return warn("this process may use "+count(cores, "processor"),
 			fmt.Sprintf("%d are needed to come up in the usual time; Kubernetes itself asks for 2", e.need.Cores),
 			"give this machine, or this process (taskset, --cpus), more of them")
@@ -120,7 +119,7 @@ func checkCores(_ context.Context, e *exam) Finding {
 
 // store is where the engine keeps its images and containers.
 func (h *Host) store() string {
-	if !h.podman() {
+	if !h.podman() && h.has("docker") {
 		return "/var/lib/docker"
 	}
 	var conf struct {

@@ -67,7 +67,16 @@ func WriteChecks(w io.Writer, subject, state string, facts []string, checks []Ch
 	}
 	facts = append(slices.Clone(facts), strings.Join(tally, ", "))
 	head := style.paint(toneBold, style.text(subject)) + "  " + strings.TrimRight(style.sign(checkSign(state)), " ")
-	lines := []string{head + "  " + style.paint(toneDim, style.text(strings.Join(facts, " · "))), ""}
+	lines := []string{head}
+	text := style.text(strings.Join(facts, " · "))
+	if style.Width == 0 || ansi.StringWidth(head)+2+ansi.StringWidth(text) <= style.Width {
+		lines[0] += "  " + style.paint(toneDim, text)
+	} else {
+		for _, more := range wrap(text, style.Width-2) {
+			lines = append(lines, "  "+style.paint(toneDim, more))
+		}
+	}
+	lines = append(lines, "")
 
 	nameWidth := len("CHECK")
 	for _, c := range sorted {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,7 +27,30 @@ func (p Process) String() string {
 	if p.Command == "" {
 		return fmt.Sprintf("process %d", p.PID)
 	}
-	return fmt.Sprintf("process %d (%s)", p.PID, p.Command)
+	if name := p.container(); name != "" {
+		return fmt.Sprintf("container %s (process %d, conmon)", name, p.PID)
+	}
+	command := []rune(p.Command)
+	if len(command) > maxCommand {
+		command = append(command[:maxCommand], '…')
+	}
+	return fmt.Sprintf("process %d (%s)", p.PID, string(command))
+}
+
+// maxCommand is how much of a command line people need to recognize it.
+const maxCommand = 100
+
+// container is the name of the container whose ports the process holds, where
+// it is Podman's monitor of one.
+func (p Process) container() string {
+	argv := strings.Fields(p.Command)
+	if len(argv) == 0 || filepath.Base(argv[0]) != "conmon" {
+		return ""
+	}
+	if i := slices.Index(argv, "-n"); i > 0 && i+1 < len(argv) {
+		return argv[i+1]
+	}
+	return ""
 }
 
 // Free reports whether this process could listen on the address.

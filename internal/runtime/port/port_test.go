@@ -80,3 +80,19 @@ func TestProcessString(t *testing.T) {
 		}
 	}
 }
+
+func TestProcessIsNamedForPeople(t *testing.T) {
+	long := "/usr/bin/java " + strings.Repeat("-Dx=y ", 100)
+	for want, p := range map[string]Process{
+		"another user's process":                 {},
+		"process 7":                              {PID: 7},
+		"process 7 (nc -l 4566)":                 {PID: 7, Command: "nc -l 4566"},
+		"container web (process 7, conmon)":      {PID: 7, Command: "/usr/bin/conmon --api-version 1 -c 1f -n web --exit-dir /run"},
+		"process 7 (conmon --version)":           {PID: 7, Command: "conmon --version"},
+		"process 7 (" + long[:maxCommand] + "…)": {PID: 7, Command: long},
+	} {
+		if got := p.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
