@@ -15,9 +15,14 @@ import (
 	"github.com/sandbox-stack/sandbox/stacks"
 )
 
+// engines are the values of --runtime.
+var engines = []string{"auto", "docker", "podman"}
+
 func (a *app) upCommand() *cobra.Command {
 	var opt struct {
 		ports, images  string
+		runtime        string
+		remoteEngine   bool
 		junit          string
 		strict, dryRun bool
 		skipChecks     bool
@@ -45,6 +50,11 @@ already is left alone, what is missing is made.`,
 			if err := oneOf(cmd, "images", opt.images, "auto", "packages", "registry"); err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("runtime") {
+				if err := oneOf(cmd, "runtime", opt.runtime, engines...); err != nil {
+					return err
+				}
+			}
 			if opt.timeout < 0 {
 				return negative(cmd, "timeout")
 			}
@@ -70,17 +80,23 @@ already is left alone, what is missing is made.`,
 					return endOf(ctx, err)
 				}
 			}
-			return a.up(ctx, wanted, session.Options{AutoPorts: opt.ports == "auto", Images: opt.images, Strict: opt.strict}, opt.junit)
+			return a.up(ctx, wanted, session.Options{
+				AutoPorts: opt.ports == "auto", Images: opt.images, Strict: opt.strict,
+				Runtime: opt.runtime, RemoteEngine: opt.remoteEngine,
+			}, opt.junit)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&opt.ports, "ports", "fixed", "ports on this machine: fixed (the stack's), auto (free ones)")
 	f.StringVar(&opt.images, "images", "auto", "where platform images come from: auto, packages, registry")
+	f.StringVar(&opt.runtime, "runtime", "", "container engine: auto (the one that runs), docker, podman; without it, SANDBOX_RUNTIME or auto")
+	f.BoolVar(&opt.remoteEngine, "remote-engine", false, "allow a Docker on another machine, whose ports and files are shared with this one")
 	f.BoolVar(&opt.strict, "strict", false, "fail where a component would be off for lack of its image")
 	f.BoolVar(&opt.skipChecks, "skip-checks", false, "do not check this machine first, as sandbox doctor does")
 	f.BoolVar(&opt.dryRun, "dry-run", false, "print the plan and change nothing")
 	f.StringVar(&opt.junit, "junit", "", "write a JUnit report of the steps and the health to this file")
 	f.DurationVar(&opt.timeout, "timeout", 0, "give up after this long, for example 20m (default: no limit)")
+	must(cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions(engines, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("ports", cobra.FixedCompletions([]string{"fixed", "auto"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("images", cobra.FixedCompletions([]string{"auto", "packages", "registry"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
@@ -105,6 +121,9 @@ func (a *app) up(ctx context.Context, wanted session.Wanted, opt session.Options
 		return endOf(ctx, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	if chosen := s.Chosen(); chosen != "" && a.mode() != render.ModeJSON && a.mode() != render.ModeQuiet {
+		fmt.Fprintln(a.Err, chosen)
+	}
 	a.resumable.Store(true)
 	err = s.Up(ctx, eventSinks(sinks)...)
 	// Who looks on in the dashboard may change things now.

@@ -30,23 +30,26 @@ const kindMounts = "/lib/modules"
 
 // provisionFunc creates a kind cluster on the engine and writes its kubeconfig
 // last. It leaves what it made in place when it fails.
-type provisionFunc func(engine, network, kubeconfig string, cfg *v1alpha4.Cluster, logger log.Logger) error
+type provisionFunc func(engine runtime.Info, network, kubeconfig string, cfg *v1alpha4.Cluster, logger log.Logger) error
 
 // kindEnv serializes what depends on this process's environment, by which
 // alone kind lets its network be chosen.
 var kindEnv sync.Mutex
 
-func runKind(engine, network, kubeconfig string, cfg *v1alpha4.Cluster, logger log.Logger) error {
-	provider, variable := kind.ProviderWithPodman(), "KIND_EXPERIMENTAL_PODMAN_NETWORK"
-	if engine == "docker" {
-		provider, variable = kind.ProviderWithDocker(), "KIND_EXPERIMENTAL_DOCKER_NETWORK"
+func runKind(engine runtime.Info, network, kubeconfig string, cfg *v1alpha4.Cluster, logger log.Logger) error {
+	provider, variables := kind.ProviderWithPodman(), map[string]string{"KIND_EXPERIMENTAL_PODMAN_NETWORK": network}
+	if engine.Engine == "docker" {
+		provider = kind.ProviderWithDocker()
+		// kind runs the docker command, which may be set to another daemon.
+		variables = map[string]string{"KIND_EXPERIMENTAL_DOCKER_NETWORK": network, "DOCKER_HOST": dockerHost(engine.Socket)}
 	}
 	kindEnv.Lock()
 	defer kindEnv.Unlock()
-	if err := os.Setenv(variable, network); err != nil {
-		return fmt.Errorf("set %s: %w", variable, err)
+	restore, err := setEnv(variables)
+	if err != nil {
+		return err
 	}
-	return kind.NewProvider(provider, kind.ProviderWithLogger(logger)).Create(cfg.Name,
+	err = kind.NewProvider(provider, kind.ProviderWithLogger(logger)).Create(cfg.Name,
 		kind.CreateWithV1Alpha4Config(cfg),
 		kind.CreateWithKubeconfigPath(kubeconfig),
 		kind.CreateWithRetain(true), // its evidence is collected first
@@ -54,6 +57,39 @@ func runKind(engine, network, kubeconfig string, cfg *v1alpha4.Cluster, logger l
 		kind.CreateWithDisplayUsage(false),
 		kind.CreateWithDisplaySalutation(false),
 	)
+	return errors.Join(err, restore())
+}
+
+// setEnv sets variables of this process until restore is called.
+func setEnv(variables map[string]string) (restore func() error, err error) {
+	before := map[string]string{}
+	for name, value := range variables {
+		if old, set := os.LookupEnv(name); set {
+			before[name] = old
+		}
+		if err := os.Setenv(name, value); err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return func() error {
+		var errs []error
+		for name := range variables {
+			if old, set := before[name]; set {
+				errs = append(errs, os.Setenv(name, old))
+			} else {
+				errs = append(errs, os.Unsetenv(name))
+			}
+		}
+		return errors.Join(errs...)
+	}, nil
+}
+
+// dockerHost is an engine's socket as DOCKER_HOST names it.
+func dockerHost(socket string) string {
+	if strings.HasPrefix(socket, "/") {
+		return "unix://" + socket
+	}
+	return socket
 }
 
 // Ensure brings the cluster to run and its API server to answer: it creates one
@@ -118,7 +154,7 @@ func (c *Cluster) Create(ctx context.Context, rep event.Reporter) error {
 	logger := newKindLogger(rep)
 	stop := beat(logger.Heartbeat)
 	done := make(chan error, 1)
-	go func() { done <- c.provision(info.Engine, c.cfg.Network, c.cfg.Kubeconfig, cfg, logger) }()
+	go func() { done <- c.provision(info, c.cfg.Network, c.cfg.Kubeconfig, cfg, logger) }()
 	select {
 	case err = <-done:
 	case <-ctx.Done():

@@ -140,7 +140,7 @@ func newCluster(t *testing.T, e *engine, nodes int) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.provision = func(string, string, string, *v1alpha4.Cluster, log.Logger) error {
+	c.provision = func(runtime.Info, string, string, *v1alpha4.Cluster, log.Logger) error {
 		t.Error("kind was called")
 		return nil
 	}

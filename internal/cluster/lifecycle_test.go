@@ -73,9 +73,9 @@ func TestCreate(t *testing.T) {
 	if err := os.WriteFile(c.Kubeconfig(), []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.provision = func(engine, network, kubeconfig string, cfg *v1alpha4.Cluster, _ log.Logger) error {
-		if engine != "podman" || network != "sandbox-web" || kubeconfig != c.Kubeconfig() || cfg.Name != "sandbox-web" {
-			t.Errorf("kind called for %s, %s, %s, %s", engine, network, kubeconfig, cfg.Name)
+	c.provision = func(engine runtime.Info, network, kubeconfig string, cfg *v1alpha4.Cluster, _ log.Logger) error {
+		if engine.Engine != "podman" || network != "sandbox-web" || kubeconfig != c.Kubeconfig() || cfg.Name != "sandbox-web" {
+			t.Errorf("kind called for %s, %s, %s, %s", engine.Engine, network, kubeconfig, cfg.Name)
 		}
 		if _, err := os.Stat(kubeconfig); !errors.Is(err, fs.ErrNotExist) {
 			t.Error("an old kubeconfig would pass for a finished create")
@@ -115,7 +115,7 @@ func TestCreateThatFails(t *testing.T) {
 		return 0
 	}
 	c := newCluster(t, e, 1)
-	c.provision = func(_, _, _ string, _ *v1alpha4.Cluster, l log.Logger) error {
+	c.provision = func(_ runtime.Info, _, _ string, _ *v1alpha4.Cluster, l log.Logger) error {
 		e.nodes = []runtime.Container{node("control-plane")}
 		l.V(0).Infof(kindPhaseStart, "Starting control-plane 🕹️")
 		return &kindexec.RunError{
@@ -145,7 +145,7 @@ func TestCreateThatIsCancelled(t *testing.T) {
 	e := newEngine(node("control-plane"))
 	c := newCluster(t, e, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	c.provision = func(_, _, _ string, _ *v1alpha4.Cluster, _ log.Logger) error {
+	c.provision = func(_ runtime.Info, _, _ string, _ *v1alpha4.Cluster, _ log.Logger) error {
 		cancel()
 		for {
 			e.mu.Lock()
@@ -180,7 +180,7 @@ func TestEnsureReplacesAPartialCluster(t *testing.T) {
 	e := newEngine(node("control-plane"))
 	c := newCluster(t, e, 1)
 	var created bool
-	c.provision = func(string, string, string, *v1alpha4.Cluster, log.Logger) error {
+	c.provision = func(runtime.Info, string, string, *v1alpha4.Cluster, log.Logger) error {
 		created = len(e.nodes) == 0
 		return errors.New("enough for this test")
 	}

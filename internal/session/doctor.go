@@ -14,6 +14,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/packages"
 	"github.com/sandbox-stack/sandbox/internal/plan"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 	"github.com/sandbox-stack/sandbox/internal/stack"
 	"github.com/sandbox-stack/sandbox/internal/state"
 	"github.com/sandbox-stack/sandbox/internal/terraform"
@@ -208,7 +209,7 @@ func openForLook(ctx context.Context) (doctor.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := openEngine(ctx, dir)
+	engine, _, err := openEngine(ctx, dir, detect.Choice{})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sandbox-stack/sandbox/internal/cluster"
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 	"github.com/sandbox-stack/sandbox/internal/stack"
@@ -39,11 +38,14 @@ func Down(ctx context.Context, name string, images bool, sink event.Sink) error 
 	}
 	s := newSession(name, &stack.Stack{}, Options{}, dir)
 	s.lock = lock
-	// Not in the state folder, which goes away.
-	err = withEngine(ctx, func(engine runtime.Runtime) error {
-		s.engine = engine
-		return s.removeAll(ctx, images, sink)
-	})
+	choice, err := engineOf(ctx, dir)
+	if err == nil {
+		// Not in the state folder, which goes away.
+		err = withEngine(ctx, choice, func(engine runtime.Runtime) error {
+			s.engine = engine
+			return s.removeAll(ctx, images, sink)
+		})
+	}
 	s.disconnected = true // withEngine has closed it
 	if err != nil && !slices.Contains(known, name) {
 		return errors.Join(err, s.abandon()) // the folder was made for the lock only
@@ -160,30 +162,4 @@ func removed(n int, what string) steps.Result {
 	default:
 		return steps.Result{Note: fmt.Sprintf("%d %ss", n, what)}
 	}
-}
-
-// liveNames returns the sandboxes that have something in the engine.
-func liveNames(ctx context.Context) ([]string, error) {
-	var names []string
-	err := withEngine(ctx, func(engine runtime.Runtime) error {
-		ours := map[string]string{runtime.LabelName: ""}
-		list, err := engine.Containers(ctx, ours)
-		if err != nil {
-			return fmt.Errorf("list containers: %w", err)
-		}
-		for _, c := range list {
-			names = append(names, c.Labels[runtime.LabelName])
-		}
-		nets, err := engine.Networks(ctx, ours)
-		if err != nil {
-			return fmt.Errorf("list networks: %w", err)
-		}
-		for _, n := range nets {
-			names = append(names, n.Labels[runtime.LabelName])
-		}
-		clusters, err := cluster.Sandboxes(ctx, engine)
-		names = append(names, clusters...)
-		return err
-	})
-	return names, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 	"github.com/sandbox-stack/sandbox/internal/state"
 )
 
@@ -105,7 +106,9 @@ func TestDownWithoutAnEngine(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	openEngine = func(context.Context, string) (runtime.Runtime, error) { return nil, missing }
+	openEngine = func(context.Context, string, detect.Choice) (runtime.Runtime, detect.Found, error) {
+		return nil, detect.Found{}, missing
+	}
 	for _, name := range []string{"there", "never"} {
 		if err := Down(t.Context(), name, false, nothing(t)); !errors.Is(err, missing) {
 			t.Errorf("%s: got %v", name, err)

@@ -15,13 +15,14 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/image"
 	"github.com/sandbox-stack/sandbox/internal/packages"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 	"github.com/sandbox-stack/sandbox/internal/steps"
 )
 
 // Images lists the platform images and where each comes from.
 func Images(ctx context.Context, mode string) ([]image.Status, error) {
 	var list []image.Status
-	err := withEngine(ctx, func(engine runtime.Runtime) error {
+	err := withEngine(ctx, detect.Choice{}, func(engine runtime.Runtime) error {
 		_, resolver, err := newResolver(engine, mode)
 		if err != nil {
 			return err

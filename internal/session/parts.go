@@ -81,7 +81,8 @@ func (s *Session) part(it plan.Item) plan.Part {
 // makes real.
 var errNoPart = errors.New("nothing makes this part of the plan")
 
-func (s *Session) ensureNetwork(ctx context.Context, _ event.Reporter) (steps.Result, error) {
+func (s *Session) ensureNetwork(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+	rep.Log("sandbox", "container engine "+s.info.Engine+" "+s.info.Version+": "+s.found.Why)
 	nets, err := s.engine.Networks(ctx, map[string]string{runtime.LabelName: s.name})
 	if err != nil {
 		return steps.Result{}, fmt.Errorf("list networks: %w", err)

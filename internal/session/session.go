@@ -28,7 +28,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/plan"
 	"github.com/sandbox-stack/sandbox/internal/release"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
-	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 	"github.com/sandbox-stack/sandbox/internal/stack"
 	"github.com/sandbox-stack/sandbox/internal/state"
 	"github.com/sandbox-stack/sandbox/internal/terraform"
@@ -43,6 +43,11 @@ type Options struct {
 	Images string
 	// Strict makes a component that cannot be had an error.
 	Strict bool
+	// Runtime is the container engine: docker, podman, or auto or empty for the
+	// one that runs. One that exists stays on its own.
+	Runtime string
+	// RemoteEngine allows an engine on another machine.
+	RemoteEngine bool
 }
 
 // Wanted is a stack that was read and found valid, and the name of the sandbox
@@ -64,6 +69,7 @@ type Session struct {
 	// disconnected is set once the engine is closed.
 	disconnected bool
 	info         runtime.Info
+	found        detect.Found // why it is this engine
 	ports        map[string]int
 
 	builder  *packages.Builder
@@ -221,36 +227,17 @@ func newSession(name string, st *stack.Stack, opt Options, dir *state.Dir) *Sess
 	return &Session{name: name, stack: st, opt: opt, dir: dir, refs: map[string]string{}}
 }
 
-// openEngine connects to the container engine, with a private folder for what
-// it needs. Tests replace it.
-var openEngine = func(ctx context.Context, dir string) (runtime.Runtime, error) {
-	rt, err := podman.Open(ctx, podman.Options{StateDir: dir})
-	if err != nil {
-		return nil, err
-	}
-	return rt, nil
-}
-
-// withEngine calls f with an engine for a command that is about no sandbox.
-func withEngine(ctx context.Context, f func(runtime.Runtime) error) error {
-	dir, err := os.MkdirTemp("", "sandbox-engine-")
-	if err != nil {
-		return fmt.Errorf("make a folder for the engine: %w", err)
-	}
-	engine, err := openEngine(ctx, dir)
-	if err == nil {
-		err = errors.Join(f(engine), engine.Close())
-	}
-	return errors.Join(err, os.RemoveAll(dir))
-}
-
 // open connects the engine and prepares what images come from.
 func (s *Session) open(ctx context.Context) error {
 	engineDir, err := s.dir.Folder("engine")
 	if err != nil {
 		return err
 	}
-	if s.engine, err = openEngine(ctx, engineDir); err != nil {
+	choice, err := engineFor(s.dir, detect.Choice{Engine: s.opt.Runtime, Remote: s.opt.RemoteEngine})
+	if err != nil {
+		return err
+	}
+	if s.engine, s.found, err = openEngine(ctx, engineDir, choice); err != nil {
 		return err
 	}
 	if s.info, err = s.engine.Info(ctx); err != nil {
@@ -347,6 +334,7 @@ func (s *Session) record() error {
 	return s.dir.Update(func(rec *state.Record) error {
 		rec.Run = s.run
 		rec.Engine = s.info.Engine + " " + s.info.Version
+		s.recordEngine(rec)
 		rec.Stack, rec.StackFile, rec.StackDir = s.stack.Metadata.Name, s.stack.File, s.stack.Dir
 		rec.Network = s.network()
 		rec.Ports = s.ports

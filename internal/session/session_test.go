@@ -13,6 +13,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/plan"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 	"github.com/sandbox-stack/sandbox/internal/runtime/fake"
 	"github.com/sandbox-stack/sandbox/internal/stack"
 	"github.com/sandbox-stack/sandbox/internal/steps"
@@ -24,9 +25,12 @@ func useEngine(t *testing.T) *fake.Runtime {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	engine := fake.New(nil)
-	old := openEngine
-	openEngine = func(context.Context, string) (runtime.Runtime, error) { return engine, nil }
-	t.Cleanup(func() { openEngine = old })
+	open, here := openEngine, enginesHere
+	openEngine = func(context.Context, string, detect.Choice) (runtime.Runtime, detect.Found, error) {
+		return engine, detect.Found{Engine: "fake"}, nil
+	}
+	enginesHere = func(context.Context) ([]detect.Choice, error) { return []detect.Choice{{}}, nil }
+	t.Cleanup(func() { openEngine, enginesHere = open, here })
 	return engine
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/moby/client"
 
@@ -22,6 +23,9 @@ type Options struct {
 	Host string
 	// TLS names the files of a secured connection; nil is one without.
 	TLS *TLS
+	// Patience is how long the daemon may take to say that it is there; 0 means
+	// five seconds.
+	Patience time.Duration
 	// Log takes notes on what Open found; nil discards them.
 	Log *slog.Logger
 }
@@ -53,20 +57,41 @@ func Open(ctx context.Context, opt Options) (*Runtime, error) {
 	if opt.Host == "" {
 		opt.Host = DefaultHost
 	}
+	api, version, err := connect(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	opt.Log.Debug("docker: connected", "host", opt.Host, "version", version, "api", api.ClientVersion())
+	return &Runtime{api: api, host: opt.Host, version: version, samples: map[string]sample{}}, nil
+}
+
+// Check reports why the daemon can't be used, nil where it can.
+func Check(ctx context.Context, opt Options) error {
+	if opt.Host == "" {
+		opt.Host = DefaultHost
+	}
+	api, _, err := connect(ctx, opt)
+	if err != nil {
+		return err
+	}
+	return api.Close()
+}
+
+// connect opens a connection and makes sure that a usable Docker is behind it.
+func connect(ctx context.Context, opt Options) (*client.Client, string, error) {
 	options := []client.Opt{client.WithHost(opt.Host), client.WithUserAgent("sandbox")}
 	if opt.TLS != nil {
 		options = append(options, client.WithTLSClientConfig(opt.TLS.CA, opt.TLS.Cert, opt.TLS.Key))
 	}
 	api, err := client.New(options...)
 	if err != nil {
-		return nil, badHost(opt.Host, err)
+		return nil, "", badHost(opt.Host, err)
 	}
-	version, err := greet(ctx, api, opt.Host)
+	version, err := greet(ctx, api, opt)
 	if err != nil {
-		return nil, errors.Join(err, api.Close())
+		return nil, "", errors.Join(err, api.Close())
 	}
-	opt.Log.Debug("docker: connected", "host", opt.Host, "version", version, "api", api.ClientVersion())
-	return &Runtime{api: api, host: opt.Host, version: version, samples: map[string]sample{}}, nil
+	return api, version, nil
 }
 
 // Close ends the connection. What was created stays.

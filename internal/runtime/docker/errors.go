@@ -30,17 +30,21 @@ const (
 	oldestAPI = "1.41"
 )
 
+// ErrPodman says that Podman answers where Docker was looked for.
+var ErrPodman = errors.New("it is Podman")
+
 // greet asks the daemon who it is, agrees on a version of the API with it, and
 // returns the daemon's version.
-func greet(ctx context.Context, api *client.Client, host string) (string, error) {
-	asked, cancel := context.WithTimeout(ctx, patience)
+func greet(ctx context.Context, api *client.Client, opt Options) (string, error) {
+	host, limit := opt.Host, cmp.Or(opt.Patience, patience)
+	asked, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := knock(asked, host); err != nil {
-		return "", cannotReach(ctx, host, err)
+		return "", cannotReach(ctx, host, limit, err)
 	}
 	ping, err := api.Ping(asked, client.PingOptions{})
 	if err != nil {
-		return "", cannotReach(ctx, host, err)
+		return "", cannotReach(ctx, host, limit, err)
 	}
 	if ping.APIVersion != "" && versions.LessThan(ping.APIVersion, oldestAPI) {
 		return "", fault.New(fault.Unavailable, "Docker is too old",
@@ -53,12 +57,14 @@ func greet(ctx context.Context, api *client.Client, host string) (string, error)
 	}
 	server, err := api.ServerVersion(asked, client.ServerVersionOptions{})
 	if err != nil {
-		return "", cannotReach(ctx, host, err)
+		return "", cannotReach(ctx, host, limit, err)
 	}
 	for _, c := range server.Components {
 		if c.Name == "Podman Engine" {
-			return "", fault.New(fault.Unavailable, "what answers as Docker on "+redacted(host)+" is Podman",
-				"sandbox speaks with Podman in Podman's own way", "sandbox up --runtime podman")
+			return "", &fault.Error{
+				Code: fault.Unavailable, What: "what answers as Docker on " + redacted(host) + " is Podman",
+				Why: "sandbox speaks with Podman in Podman's own way", Try: "sandbox up --runtime podman", Cause: ErrPodman,
+			}
 		}
 	}
 	return server.Version, nil
@@ -80,7 +86,7 @@ func knock(ctx context.Context, host string) error {
 }
 
 // cannotReach explains why the daemon could not be spoken to.
-func cannotReach(ctx context.Context, host string, err error) error {
+func cannotReach(ctx context.Context, host string, limit time.Duration, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -90,7 +96,7 @@ func cannotReach(ctx context.Context, host string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &fault.Error{
 			Code: fault.Unavailable, What: "Docker does not answer on " + where,
-			Why: fmt.Sprintf("it took the connection and said nothing for %s", patience),
+			Why: fmt.Sprintf("it took the connection and said nothing for %s", limit),
 			Try: install.Sudo("systemctl restart docker"), Cause: err,
 		}
 	case errors.Is(err, fs.ErrPermission):
