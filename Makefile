@@ -20,9 +20,10 @@ GOLANGCI_VERSION    := v2.15.0
 GOFUMPT_VERSION     := v0.12.0
 GOVULNCHECK_VERSION := v1.9.0
 
-.PHONY: demo build check test e2e bench lint vuln golden generate setup clean help
+.PHONY: demo build check test e2e bench lint vuln golden generate setup engine clean help
 
 demo: setup build ## bring the web-app stack up on this machine and show its health (STACK=minimal for another)
+	bin/sandbox doctor $(STACK) --fix --yes
 	bin/sandbox up $(STACK)
 
 build: ## compile bin/sandbox
@@ -34,10 +35,10 @@ check: ## fast tests: format, vet, unit and golden tests (no engine, no network)
 test: setup check ## everything: check, the stacks' own tests, integration and e2e against the real engine
 	scripts/test.sh "$(TAGS)"
 
-e2e: setup build ## only the e2e scenarios (RUN=regexp selects)
+e2e: engine ## only the e2e scenarios (RUN=regexp selects)
 	go test -tags "$(TAGS) e2e" -count=1 -timeout 60m -v -run '$(or $(RUN),.)' ./e2e/...
 
-bench: setup build ## compare `sandbox up` with the same work by hand, side by side
+bench: engine ## compare `sandbox up` with the same work by hand, side by side
 	go test -tags "$(TAGS) bench" -count=1 -timeout 60m -v ./e2e/bench/...
 
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, the import rules among it
@@ -52,8 +53,11 @@ golden: ## rewrite the golden files; look at the diff
 generate: ## regenerate the stack file's JSON schema
 	go generate -tags "$(TAGS)" ./...
 
-setup: ## install what is missing: Podman and what builds images from packages
+setup: ## install what is missing to build
 	scripts/setup.sh
+
+engine: setup build ## install what is missing to run: Podman and what builds images from packages
+	bin/sandbox doctor --fix --yes
 
 clean: ## remove build results; the image cache stays
 	rm -rf bin dist artifacts

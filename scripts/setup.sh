@@ -1,26 +1,18 @@
 #!/usr/bin/env bash
-# Installs what sandbox needs and this machine lacks. Says what it does; does
-# nothing where everything is there.
+# Installs what is needed to build sandbox and this machine lacks. Says what it
+# does; does nothing where everything is there. What is needed to run it,
+# `sandbox doctor --fix` installs.
 set -euo pipefail
-
-missing=()
-need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
-need podman podman
-need runc runc
-need mmdebstrap mmdebstrap
-need gcc gcc
-need make make
-need git git
-# netavark and aardvark-dns live outside PATH on Debian.
-[ -x /usr/lib/podman/netavark ] || command -v netavark >/dev/null 2>&1 || missing+=(netavark)
-[ -x /usr/lib/podman/aardvark-dns ] || command -v aardvark-dns >/dev/null 2>&1 || missing+=(aardvark-dns)
-command -v iptables >/dev/null 2>&1 || [ -x /usr/sbin/iptables ] || missing+=(iptables)
-[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 
 if ! command -v go >/dev/null 2>&1; then
   echo "setup: Go 1.26 or newer is needed: https://go.dev/doc/install" >&2
   exit 1
 fi
+missing=()
+need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
+need make make
+need git git
+[ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || [ -e /etc/ssl/cert.pem ] || missing+=(ca-certificates)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -6,6 +6,7 @@ tags=$1
 run() { echo "test: $*" >&2; "$@"; }
 
 run make build
+run bin/sandbox doctor --images packages --fix --yes
 # Built once, with progress, so that no test is silent for minutes.
 bin/sandbox images build --progress plain
 SANDBOX_TEST_PROVIDERS=$(bin/sandbox images build terraform-provider-aws -q -o json | sed -n 's/.*"path": "\(.*\)".*/\1/p')

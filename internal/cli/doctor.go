@@ -20,6 +20,7 @@ import (
 
 func (a *app) doctorCommand() *cobra.Command {
 	var fix, yes bool
+	var images string
 	cmd := &cobra.Command{
 		Use:   "doctor [STACK|DIR|FILE]",
 		Short: "Check this machine, and say what is wrong and how to mend it",
@@ -41,6 +42,9 @@ usually needs. Exits with 5 when a check fails; warnings don't count.`,
 			if yes && !fix {
 				return usageError(errors.New("--yes goes with --fix only"), cmd.CommandPath())
 			}
+			if err := oneOf(cmd, "images", images, "auto", "packages", "registry"); err != nil {
+				return err
+			}
 			wanted, err := a.examined(argv)
 			if err != nil {
 				return err
@@ -49,11 +53,14 @@ usually needs. Exits with 5 when a check fails; warnings don't count.`,
 			if err != nil {
 				return err
 			}
-			return a.doctor(cmd.Context(), host, need, fix, yes, cmd.CommandPath()+strings.Join(append([]string{""}, argv...), " "))
+			need.Images = images
+			return a.doctor(cmd.Context(), host, need, fix, yes, "sandbox "+strings.Join(a.args, " ")+" --yes")
 		},
 	}
 	cmd.Flags().BoolVar(&fix, "fix", false, "mend what is safe to mend")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "with --fix: do not ask")
+	cmd.Flags().StringVar(&images, "images", "auto", "where platform images are to come from: auto, packages, registry")
+	must(cmd.RegisterFlagCompletionFunc("images", cobra.FixedCompletions([]string{"auto", "packages", "registry"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 
@@ -71,14 +78,14 @@ func (a *app) examined(argv []string) (*session.Wanted, error) {
 }
 
 // doctor examines the machine, mends it where that was asked for, and examines
-// it again.
-func (a *app) doctor(ctx context.Context, host *doctor.Host, need doctor.Need, fix, yes bool, command string) error {
+// it again. confirmed is the command that does not ask.
+func (a *app) doctor(ctx context.Context, host *doctor.Host, need doctor.Need, fix, yes bool, confirmed string) error {
 	report, err := a.examine(ctx, host, need)
 	if err != nil {
 		return err
 	}
 	if fix {
-		mended, err := a.mend(ctx, host, report, yes, command+" --fix --yes")
+		mended, err := a.mend(ctx, host, report, yes, confirmed)
 		if err != nil {
 			return errors.Join(a.writeReport(report), err)
 		}
@@ -132,7 +139,7 @@ func (a *app) waiting(text string) *render.Waiting {
 
 // mend carries out what is safe, after asking, and reports whether it did
 // anything.
-func (a *app) mend(ctx context.Context, host *doctor.Host, report doctor.Report, yes bool, command string) (bool, error) {
+func (a *app) mend(ctx context.Context, host *doctor.Host, report doctor.Report, yes bool, confirmed string) (bool, error) {
 	actions := doctor.Actions(host, report)
 	if len(actions) == 0 {
 		return false, nil
@@ -142,7 +149,7 @@ func (a *app) mend(ctx context.Context, host *doctor.Host, report doctor.Report,
 		texts[i] = act.Text
 	}
 	if !yes {
-		if err := a.confirm(ctx, "--fix runs: "+strings.Join(texts, "; "), command); err != nil {
+		if err := a.confirm(ctx, "--fix runs: "+strings.Join(texts, "; "), confirmed); err != nil {
 			return false, err
 		}
 	}

@@ -201,6 +201,9 @@ func (e *exam) registries(ctx context.Context) (map[string]error, error) {
 }
 
 func checkRegistry(ctx context.Context, e *exam) Finding {
+	if e.need.Images == "packages" {
+		return skip("none is asked", "images are built from packages (--images packages)")
+	}
 	if len(e.need.Registries) == 0 {
 		return skip("none is asked", "the stack needs no image of a registry's")
 	}
@@ -225,6 +228,8 @@ func checkRegistry(ctx context.Context, e *exam) Finding {
 		return unknown("whether the platform's images are here already", err)
 	case len(unbuilt) == 0:
 		return Finding{State: OK, What: what + ", and need not be", Why: "the platform's images are here already"}
+	case e.need.Images == "registry":
+		return fail(what, why+"; nothing else has "+strings.Join(unbuilt, ", ")+" (--images registry)", fix)
 	}
 	return warn(what, why+"; the platform's images are built from packages instead, which takes half an hour once", fix)
 }
@@ -306,6 +311,9 @@ func (e *exam) toBuild(ctx context.Context) (sources []Source, unbuilt []string,
 	if e.Sources == nil {
 		return nil, nil, "no source is known", nil
 	}
+	if e.need.Images == "registry" {
+		return nil, nil, "packages are not used (--images registry)", nil
+	}
 	if unbuilt, err = e.unbuilt(ctx); err != nil {
 		return nil, nil, "", err
 	}
@@ -320,7 +328,7 @@ func (e *exam) toBuild(ctx context.Context) (sources []Source, unbuilt []string,
 	for _, err := range errs {
 		reached = reached && err == nil
 	}
-	if reached {
+	if reached && e.need.Images != "packages" {
 		return nil, nil, "images come from their registry", nil
 	}
 	sources, err = e.sourcesOf(ctx, unbuilt)

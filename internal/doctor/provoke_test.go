@@ -240,6 +240,9 @@ var networkProvocations = []provocation{
 	{"network/registry", forReal, Warn, `^127\.0\.0\.1:\d+ can't be reached$`, func(t *testing.T) Result {
 		return check(t, building(t, ThisHost()), Need{Registries: []string{"127.0.0.1:" + closedPort(t)}}, "network/registry")
 	}},
+	{"network/registry", forReal, Fail, `^127\.0\.0\.1:\d+ can't be reached$`, func(t *testing.T) Result {
+		return check(t, building(t, ThisHost()), Need{Registries: []string{"127.0.0.1:" + closedPort(t)}, Images: "registry"}, "network/registry")
+	}},
 	{"network/packages", forReal, Fail, `^neither a registry nor Debian packages \(http://127.*\) can be reached$`, func(t *testing.T) Result {
 		return check(t, building(t, ThisHost()), Need{Registries: []string{"127.0.0.1:" + closedPort(t)}}, "network/packages")
 	}},
@@ -255,6 +258,14 @@ var networkProvocations = []provocation{
 			return "", fault.New(fault.Unavailable, "neither is installed", "not on the PATH", "install one")
 		}
 		return check(t, h, Need{Terraform: true}, "tools/terraform")
+	}},
+	{"tools/build", fromRecord, Fail, `^not installed: gcc, go, mmdebstrap$`, func(t *testing.T) Result {
+		h := building(t, recorded(nil, "apt-get"))
+		r := check(t, h, Need{Registries: []string{"127.0.0.1:" + closedPort(t)}}, "tools/build")
+		if !strings.Contains(r.Fix, "mmdebstrap, and install Go") || !r.Fixable {
+			t.Errorf("Go comes from elsewhere, the rest from packages: %+v", r)
+		}
+		return r
 	}},
 	{"tools/build", fromRecord, Fail, `^not installed: gcc, mmdebstrap$`, func(t *testing.T) Result {
 		h := building(t, recorded(map[string]string{"/usr/bin/go": ""}, "apt-get"))

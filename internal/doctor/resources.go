@@ -39,6 +39,8 @@ type Need struct {
 	Registries []string
 	// Build is needed in the cache as well where images are built from packages.
 	Build uint64
+	// Images is where platform images come from: auto, packages, registry.
+	Images string
 	// Terraform: the stack has modules.
 	Terraform bool
 }

@@ -61,11 +61,15 @@ func checkBuildTools(ctx context.Context, e *exam) Finding {
 		packages = append(packages, "debian-archive-keyring")
 	}
 	why = "no registry can be reached, and " + strings.Join(unbuilt, ", ") + " would be built here"
-	switch {
-	case len(missing) == 0:
+	if len(missing) == 0 {
 		return ok("all of them")
-	case slices.Contains(missing, "go"): // distributions' own is too old
-		return fail("not installed: "+strings.Join(missing, ", "), why, "install Go 1.26 or newer: https://go.dev/doc/install")
 	}
-	return fail("not installed: "+strings.Join(missing, ", "), why, "").repaired(e.Host, Repair{Packages: packages})
+	found := fail("not installed: "+strings.Join(missing, ", "), why, "")
+	if len(packages) > 0 {
+		found = found.repaired(e.Host, Repair{Packages: packages})
+	}
+	if slices.Contains(missing, "go") { // that of a distribution is too old
+		found.Fix = strings.TrimPrefix(found.Fix+", and install Go 1.26 or newer: https://go.dev/doc/install", ", and ")
+	}
+	return found
 }
