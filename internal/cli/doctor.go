@@ -202,6 +202,9 @@ func (a *app) preflight(ctx context.Context, wanted session.Wanted) error {
 	}
 	if failed, bad := report.Failed(); bad {
 		f := failed.Fault()
+		if more := report.Count(doctor.Fail) - 1; more > 0 {
+			f.Why += fmt.Sprintf("; sandbox doctor names %d more", more)
+		}
 		if failed.Fixable {
 			f.Try = "sandbox doctor --fix, or " + f.Try
 		}

@@ -136,7 +136,11 @@ func checkRunning(ctx context.Context, e *exam) Finding {
 		}
 		return fail(fmt.Sprintf("%s does not answer within %s", name, engineLimit), why, restart)
 	case errors.As(err, &said):
-		return fail(said.What, said.Reason(), said.Try)
+		why := said.Reason()
+		if n := len(said.Log); n > 0 {
+			why += ": " + said.Log[n-1]
+		}
+		return fail(said.What, why, said.Try)
 	default:
 		return fail("the engine does not answer", err.Error(), "podman info")
 	}
@@ -237,8 +241,9 @@ func checkHelpers(_ context.Context, e *exam) Finding {
 		repaired(e.Host, Repair{Packages: packages})
 }
 
-// rootless reports whether containers would be this user's own.
-func (h *Host) rootless() bool { return !h.root() && h.podman() }
+// rootless reports whether containers are this user's own, or would be once
+// Podman is installed.
+func (h *Host) rootless() bool { return !h.root() && (h.podman() || !h.has("docker")) }
 
 func notRootless() Finding { return skip("not rootless", "this is for Podman without root") }
 

@@ -382,9 +382,13 @@ func (e *exam) close() (name string, err error) {
 	if !begun {
 		return "", nil
 	}
+	// The engine's time is over by now. It is waited for, because opening it
+	// changes the environment until that is undone.
+	late := time.NewTimer(checkLimit)
+	defer late.Stop()
 	select {
 	case <-e.engineDone:
-	default: // it hangs; what it still opens ends with this process
+	case <-late.C: // what it still opens ends with this process
 		return "", nil
 	}
 	if e.opened == nil {

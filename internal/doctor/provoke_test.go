@@ -107,6 +107,20 @@ var engineProvocations = []provocation{
 		h.OpenEngine = func(ctx context.Context) (Engine, error) { return nil, ask(ctx, socket) }
 		return check(t, h, Need{}, "engine/running")
 	}},
+	{"engine/running", fromRecord, Fail, `^the Podman service did not start$`, func(t *testing.T) Result {
+		h := recorded(nil, "podman")
+		h.OpenEngine = func(context.Context) (Engine, error) {
+			return nil, &fault.Error{
+				Code: fault.Unavailable, What: "the Podman service did not start", Why: "it ended: exit status 125", Try: "podman info",
+				Log: []string{"cannot clone: Operation not permitted", "Error: cannot re-exec process"},
+			}
+		}
+		r := check(t, h, Need{}, "engine/running")
+		if !strings.HasSuffix(r.Why, ": Error: cannot re-exec process") {
+			t.Errorf("Podman's own word is missing: %s", r.Why)
+		}
+		return r
+	}},
 	{"engine/version", forReal, Fail, `^podman 3\.4\.4 is too old$`, func(t *testing.T) Result {
 		return inChild(t, "engine/version", condition{env: []string{"PATH=" + program(t, "podman", "echo podman version 3.4.4")}})
 	}},
@@ -142,6 +156,11 @@ var engineProvocations = []provocation{
 	{"rootless/cgroup", forReal, Fail, `^(a rootless cluster needs cgroup v2|user nobody has no session of systemd's)$`, func(t *testing.T) Result {
 		asOther(t)
 		return inChild(t, "rootless/cgroup", condition{uid: nobody, env: []string{"PATH=" + program(t, "podman", "exit 1")}})
+	}},
+	{"rootless/cgroup", fromRecord, Fail, `^a rootless cluster needs cgroup v2$`, func(t *testing.T) Result {
+		h := v1(nil, "apt-get") // before Podman is installed
+		h.User = User{UID: 1000, Name: "ann"}
+		return check(t, h, Need{}, "rootless/cgroup")
 	}},
 	{"rootless/cgroup", fromRecord, Fail, `^user ann lacks the cgroup controllers cpu$`, func(t *testing.T) Result {
 		h := recorded(map[string]string{
