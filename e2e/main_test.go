@@ -27,6 +27,8 @@ type world struct {
 	bin   string
 	state string
 	home  string
+	// engine is podman or docker.
+	engine string
 }
 
 var binary string
@@ -47,14 +49,25 @@ func testMain(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	if err := stopDocker(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // newWorld returns a world whose sandboxes of the given names are removed
 // before and after the test; what an earlier, killed run left goes first.
 func newWorld(t *testing.T, names ...string) *world {
 	t.Helper()
-	w := &world{t: t, bin: binary, state: t.TempDir(), home: t.TempDir()}
+	return newWorldOn(t, engineUnderTest, names...)
+}
+
+// newWorldOn is newWorld on the engine.
+func newWorldOn(t *testing.T, engine string, names ...string) *world {
+	t.Helper()
+	w := &world{t: t, bin: binary, state: t.TempDir(), home: t.TempDir(), engine: engine}
 	kube := filepath.Join(w.home, ".kube")
 	if err := os.MkdirAll(kube, 0o700); err != nil {
 		t.Fatal(err)
@@ -113,7 +126,7 @@ func (w *world) env() []string {
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		switch name {
-		case "HOME", "XDG_STATE_HOME", "NO_COLOR", "KUBECONFIG":
+		case "HOME", "XDG_STATE_HOME", "NO_COLOR", "KUBECONFIG", "DOCKER_HOST", "SANDBOX_RUNTIME":
 		default:
 			env = append(env, kv)
 		}
@@ -123,7 +136,7 @@ func (w *world) env() []string {
 	} {
 		env = append(env, name+"="+value)
 	}
-	return env
+	return append(env, w.engineEnv()...)
 }
 
 func cacheHome() string {

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,39 +18,6 @@ import (
 
 	"github.com/sandbox-stack/sandbox/internal/event"
 )
-
-// podman runs the engine's own command, as a second opinion.
-func (w *world) podman(args ...string) string {
-	w.t.Helper()
-	cmd := exec.Command("podman", args...)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	// The engine needs the same adaptation to this machine as sandbox gives it.
-	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+engineConf(w.t))
-	out, err := cmd.Output()
-	if err != nil {
-		w.t.Fatalf("podman %s: %v\n%s", strings.Join(args, " "), err, errs.String())
-	}
-	return string(out)
-}
-
-func engineConf(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "containers.conf")
-	if err := os.WriteFile(path, []byte("[containers]\ndefault_ulimits = []\n[engine]\nruntime = \"runc\"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// containers lists ID, name and start of what belongs to a sandbox.
-func (w *world) containers(name string) []string {
-	w.t.Helper()
-	format := "{{.ID}} {{.Names}} {{.StartedAt}}"
-	out := w.podman("ps", "-a", "--filter", "label=sandbox.name="+name, "--format", format) +
-		w.podman("ps", "-a", "--filter", "label=io.x-k8s.kind.cluster=sandbox-"+name, "--format", format)
-	return strings.Split(strings.TrimSpace(out), "\n")
-}
 
 // TestTwoAtOnce: two different stacks must run side by side, brought up at the
 // same time.

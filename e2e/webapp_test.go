@@ -317,7 +317,7 @@ func killedPod(t *testing.T, w *world, name string, env map[string]string) {
 // lostEmulator restarts the emulator, which forgets everything: status must
 // blame it, and up must create the resources anew.
 func lostEmulator(t *testing.T, w *world, name string, env map[string]string) {
-	w.podman("restart", "-t", "2", "sandbox-"+name+"-aws")
+	w.ask("restart", "-t", "2", "sandbox-"+name+"-aws")
 	eventually(t, time.Minute, "terraform/infra failed", func(context.Context) error {
 		h := component(t, w.status(name), "terraform/infra")
 		if h.State == event.StateOK {
@@ -367,7 +367,7 @@ func (w *world) assertNothingLeft(name string, env map[string]string) {
 		"volumes":    {"volume", "ls", "-q", "--filter", "label=io.x-k8s.kind.cluster=sandbox-" + name},
 		"images":     {"images", "-q", "--filter", label},
 	} {
-		if out := w.podman(args...); strings.TrimSpace(out) != "" {
+		if out := w.ask(args...); strings.TrimSpace(out) != "" {
 			w.t.Errorf("%s are left:\n%s", what, out)
 		}
 	}
