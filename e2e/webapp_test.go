@@ -90,6 +90,7 @@ func TestWebApp(t *testing.T) {
 	})
 	t.Run("a killed pod must show and heal", func(t *testing.T) { killedPod(t, w, name, env) })
 	t.Run("an emulator that lost its state must be filled again", func(t *testing.T) { lostEmulator(t, w, name, env) })
+	t.Run("the dashboard must show faults and their repair", func(t *testing.T) { faultsOnScreen(t, w, name, env) })
 	t.Run("down must leave nothing", func(t *testing.T) {
 		w.must("down", "--name", name, "--images")
 		w.assertNothingLeft(name, env)

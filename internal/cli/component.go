@@ -124,7 +124,7 @@ func (a *app) shellCommand() *cobra.Command {
 there is one, or in the container of another component. A command after -- is run
 instead; its exit code is passed on, and 125 means that sandbox itself failed.`,
 		Example: `  sandbox shell release/web-app
-  sandbox shell aws -- awslocal s3 ls`,
+  sandbox shell cluster -- crictl ps`,
 		Args: args(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: func(cmd *cobra.Command, argv []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(argv) > 0 {

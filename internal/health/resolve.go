@@ -89,7 +89,7 @@ func blame(h event.Health, all []event.Health, needs Needs) (func(event.Health) 
 			continue
 		}
 		for _, c := range all {
-			if c.Component != h.Component && slices.Contains(needs[component], c.Component) && broken(c) {
+			if c.Component != h.Component && slices.Contains(needs[component], c.Component) && (broken(c) || c.State == event.StateDegraded) {
 				return caused(c), true
 			}
 		}

@@ -179,6 +179,8 @@ func TestPodsAreSummedByReleaseAndWorkload(t *testing.T) {
 	want := []event.ResourceSample{
 		{Component: "release/web", CPU: 0.75, Memory: 30},
 		{Component: "release/web/Deployment/web", CPU: 0.75, Memory: 30},
+		{Component: "release/web/Deployment/web/Pod/web-1", CPU: 0.25, Memory: 10},
+		{Component: "release/web/Deployment/web/Pod/web-2", CPU: 0.5, Memory: 20},
 	}
 	if got := take[event.ResourceSample](r); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -70,6 +70,12 @@ type Module interface {
 	Refresh(ctx context.Context) (event.ModuleChanged, error)
 }
 
+// WatchedModule is a module and what says whether it is applied.
+type WatchedModule struct {
+	Module
+	Health health.Probe
+}
+
 // Sources are where the events come from. What a sandbox does not have is nil.
 type Sources struct {
 	// Health is what to ask for the health of components, and Deadline how
@@ -90,7 +96,7 @@ type Sources struct {
 	// Alertmanager returns the URL of Alertmanager.
 	Alertmanager func(ctx context.Context) (string, error)
 
-	Modules []Module
+	Modules []WatchedModule
 	// Refresh delivers the paths of modules to compare in full. As that is
 	// costly, it is done only when asked for. "" stands for all of them, and
 	// makes every source of health look as well.
@@ -148,7 +154,7 @@ func Run(ctx context.Context, src Sources, emit func(event.Payload)) {
 func newLive(src Sources, emit func(event.Payload)) *live {
 	l := &live{src: src, emit: emit, inventory: newSignal(), kubeLost: make(chan string, 1)}
 	for _, m := range src.Modules {
-		l.modules = append(l.modules, &module{Module: m, emit: emit})
+		l.modules = append(l.modules, &module{Module: m.Module, health: m.Health, emit: emit})
 	}
 	for _, s := range src.Health {
 		l.sources = append(l.sources, l.pace(s))

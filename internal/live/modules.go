@@ -45,7 +45,8 @@ func (l *live) observeLine(component, line string) {
 // module is a Terraform module and what is known of it.
 type module struct {
 	Module
-	emit func(event.Payload)
+	health health.Probe
+	emit   func(event.Payload)
 
 	mu sync.Mutex // held during a look and a refresh: they share the workspace
 	// refreshed is what the last full comparison found, by address.
@@ -54,11 +55,15 @@ type module struct {
 	said      event.ModuleChanged
 }
 
-// probe returns the module's source of health, completed with a look at its
+// WithResources returns the health of a module, completed with a look at its
 // resources.
-func (m *module) probe(of health.Probe) health.Probe {
+func WithResources(m Module, of health.Probe) health.Probe {
+	return (&module{Module: m, health: of, emit: func(event.Payload) {}}).probe()
+}
+
+func (m *module) probe() health.Probe {
 	return func(ctx context.Context) []event.Health {
-		found := of(ctx)
+		found := m.health(ctx)
 		i := slices.IndexFunc(found, func(h event.Health) bool { return h.Component == m.Component() })
 		if i < 0 || found[i].State != event.StateOK {
 			return found // there is nothing to compare, or nothing to compare with

@@ -64,8 +64,8 @@ func ok(context.Context) []event.Health {
 
 func TestAMissingResourceDegradesItsModule(t *testing.T) {
 	r, fake := &recorder{}, &tf{look: resources(queue, bucket)}
-	m := &module{Module: fake, emit: r.emit}
-	probe := m.probe(ok)
+	m := &module{Module: fake, health: ok, emit: r.emit}
+	probe := m.probe()
 	if got := probe(t.Context())[0]; got.State != event.StateOK || got.Reason != "3 resources" {
 		t.Errorf("with all resources: %+v", got)
 	}
@@ -90,9 +90,9 @@ func TestAMissingResourceDegradesItsModule(t *testing.T) {
 }
 
 func TestAModuleThatIsNotOKIsNotLookedAt(t *testing.T) {
-	m := &module{Module: &tf{err: errors.New("looked")}, emit: func(event.Payload) {}}
 	waiting := event.Health{Component: "terraform/infra", State: event.StateWaiting, Reason: "not applied yet"}
-	if got := m.probe(func(context.Context) []event.Health { return []event.Health{waiting} })(t.Context())[0]; got != waiting {
+	probe := WithResources(&tf{err: errors.New("looked")}, func(context.Context) []event.Health { return []event.Health{waiting} })
+	if got := probe(t.Context())[0]; got != waiting {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -101,11 +101,11 @@ func TestARefreshIsCompletedByLaterLooks(t *testing.T) {
 	r := &recorder{}
 	fake := &tf{look: resources(queue, bucket, unseen), refresh: resources(queue, changed, clean)}
 	fake.refresh.Refreshed = time.Unix(100, 0)
-	m := &module{Module: fake, emit: r.emit}
+	m := &module{Module: fake, health: ok, emit: r.emit}
 	if err := m.refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	probe := m.probe(ok)
+	probe := m.probe()
 	if got := probe(t.Context())[0]; got.State != event.StateOK {
 		t.Errorf("a changed resource is no fault: %+v", got)
 	}
@@ -117,11 +117,11 @@ func TestARefreshIsCompletedByLaterLooks(t *testing.T) {
 		t.Errorf("said %+v, want the missing queue, the drift of the refresh and what only the refresh saw", last)
 	}
 
-	later := func(context.Context) []event.Health {
+	m.health = func(context.Context) []event.Health {
 		return []event.Health{{Component: "terraform/infra", State: event.StateOK, Since: time.Unix(200, 0)}}
 	}
 	fake.look = resources(queue, bucket, unseen)
-	m.probe(later)(t.Context())
+	probe(t.Context())
 	said = take[event.ModuleChanged](r)
 	if last := said[len(said)-1]; last.Drift != 0 || !last.Refreshed.IsZero() {
 		t.Errorf("said %+v after an apply, want the refresh before it forgotten", last)

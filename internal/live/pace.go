@@ -58,6 +58,9 @@ func (p *paced) look(ctx context.Context) []event.Health {
 		return last
 	}
 	found := p.probe(ctx)
+	if p.lost(found) {
+		found = p.probe(ctx) // on a busy machine one answer may come late
+	}
 	if ctx.Err() != nil {
 		p.wake() // nobody waited for it, so it is not what is known
 		return found
@@ -69,6 +72,14 @@ func (p *paced) look(ctx context.Context) []event.Health {
 		p.saw(found)
 	}
 	return found
+}
+
+// lost says whether something can't be seen that was seen at the last look.
+func (p *paced) lost(found []event.Health) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stale := func(h event.Health) bool { return h.State == event.StateStale }
+	return !p.ended.IsZero() && slices.ContainsFunc(found, stale) && !slices.ContainsFunc(p.last, stale)
 }
 
 // begin says whether a look is due, and what was seen last.
@@ -118,7 +129,7 @@ func (l *live) pace(s health.Source) *paced {
 		p.idle = heard(&l.engineHeard, idleAnnounced)
 		for _, m := range l.modules {
 			if m.Component() == s.Name {
-				p.probe = m.probe(s.Probe)
+				p.probe = m.probe()
 			}
 		}
 	case "prometheus", "alertmanager":

@@ -238,7 +238,7 @@ func TestHealth(t *testing.T) {
 	assert.Equal(t, "2 of 3: CrashLoopBackOff: web exited with code 1, 4 restarts", got[1].Reason)
 	assert.Equal(t, event.Health{
 		Component: "release/web/Deployment/web/Pod/c", State: event.StateFailed,
-		Reason: "CrashLoopBackOff: web exited with code 1, 4 restarts", Try: "sandbox logs release/web",
+		Reason: "CrashLoopBackOff: web exited with code 1, 4 restarts",
 	}, got[4])
 
 	f.kube.PrependReactor("list", "pods", func(k8stesting.Action) (bool, runtime.Object, error) {

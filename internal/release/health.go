@@ -32,11 +32,9 @@ func (r *Release) Health(ctx context.Context) []event.Health {
 		}
 		all = append(all, one)
 		for _, p := range o.pods {
-			pod := event.Health{Component: one.Component + "/Pod/" + p.name, State: p.state, Reason: p.reason, Since: p.since}
-			if p.state != event.StateOK {
-				pod.Try = h.Try
-			}
-			all = append(all, pod)
+			all = append(all, event.Health{
+				Component: one.Component + "/Pod/" + p.name, State: p.state, Reason: p.reason, Since: p.since,
+			})
 		}
 	}
 	all[0].State, all[0].Reason = overall(rel, objects)

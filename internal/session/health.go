@@ -10,9 +10,11 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/health"
+	"github.com/sandbox-stack/sandbox/internal/live"
 	"github.com/sandbox-stack/sandbox/internal/plan"
 	"github.com/sandbox-stack/sandbox/internal/release"
 	"github.com/sandbox-stack/sandbox/internal/render"
+	"github.com/sandbox-stack/sandbox/internal/stack"
 	"github.com/sandbox-stack/sandbox/internal/steps"
 )
 
@@ -62,11 +64,7 @@ func (s *Session) sources() []health.Source {
 	for _, t := range s.stack.Spec.Terraform {
 		id := "terraform/" + t.Name
 		list = append(list, health.Source{Name: id, Components: []string{id}, Probe: func(ctx context.Context) []event.Health {
-			m, err := s.module(ctx, t)
-			if err != nil {
-				return failed(id, err)
-			}
-			return m.Health(ctx)
+			return live.WithResources(&liveModule{s: s, spec: t}, s.probeModule(t))(ctx)
 		}})
 	}
 	for _, r := range s.stack.Spec.Releases {
@@ -116,6 +114,17 @@ func (s *Session) probeCluster(ctx context.Context) []event.Health {
 		return failed("cluster", err)
 	}
 	return c.Health(ctx)
+}
+
+// probeModule says whether a module is applied, to this emulator.
+func (s *Session) probeModule(t stack.Terraform) health.Probe {
+	return func(ctx context.Context) []event.Health {
+		m, err := s.module(ctx, t)
+		if err != nil {
+			return failed("terraform/"+t.Name, err)
+		}
+		return m.Health(ctx)
+	}
 }
 
 // probeImage says whether the stack's image is in the engine's store.

@@ -41,7 +41,7 @@ func (s *Session) live(ctx context.Context, emit func(event.Payload), refresh <-
 		}
 	}
 	for _, t := range s.stack.Spec.Terraform {
-		src.Modules = append(src.Modules, &liveModule{s: s, spec: t})
+		src.Modules = append(src.Modules, live.WatchedModule{Module: &liveModule{s: s, spec: t}, Health: s.probeModule(t)})
 	}
 	live.Run(ctx, src, emit)
 }

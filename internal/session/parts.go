@@ -18,6 +18,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 	"github.com/sandbox-stack/sandbox/internal/stack"
 	"github.com/sandbox-stack/sandbox/internal/steps"
+	"github.com/sandbox-stack/sandbox/internal/terraform"
 )
 
 // part returns what makes an item of the plan real.
@@ -232,12 +233,35 @@ func (s *Session) initModule(ctx context.Context, name string, rep event.Reporte
 	return steps.Result{}, m.Prepare(ctx, rep)
 }
 
+// checkModule says whether a module has to be applied: it was changed, or what
+// it has created is there no more.
+func (s *Session) checkModule(ctx context.Context, name string, m *terraform.Module) (terraform.Status, error) {
+	st, err := m.Check(ctx)
+	if err != nil || !st.Unchanged || !s.stack.Spec.AWS.On() {
+		return st, err
+	}
+	t, err := s.moduleSpec(name)
+	if err != nil {
+		return st, err
+	}
+	seen, err := (&liveModule{s: s, spec: t}).Look(ctx)
+	if err != nil {
+		return st, fmt.Errorf("look for the resources of %s: %w", m.Component(), err)
+	}
+	for _, r := range seen.Resources {
+		if r.State == event.ResourceMissing {
+			return terraform.Status{Reason: r.Address + " is missing in the emulator"}, nil
+		}
+	}
+	return st, nil
+}
+
 func (s *Session) applyModule(ctx context.Context, name string, rep event.Reporter) (steps.Result, error) {
 	m, err := s.module(ctx, find(s.stack.Spec.Terraform, func(t stack.Terraform) bool { return t.Name == name }))
 	if err != nil {
 		return steps.Result{}, err
 	}
-	st, err := m.Check(ctx)
+	st, err := s.checkModule(ctx, name, m)
 	if err != nil {
 		return steps.Result{}, err
 	}

@@ -36,8 +36,23 @@ func (s *Session) Exec(ctx context.Context, component string, command []string, 
 		return err
 	}
 	if len(command) == 0 {
-		command = defaultShell
+		err := s.exec(ctx, target, component, defaultShell, t)
+		var exit *exitError
+		if errors.As(err, &exit) && (exit.code == notRunnable || exit.code == notFound) {
+			return fault.Wrap(fault.Unavailable, err, "sandbox describe "+component, "the image of %s has no shell", component)
+		}
+		return err
 	}
+	return s.exec(ctx, target, component, command, t)
+}
+
+// The exit codes of engines for a command that can't be run, or isn't there.
+const (
+	notRunnable = 126
+	notFound    = 127
+)
+
+func (s *Session) exec(ctx context.Context, target target, component string, command []string, t Terminal) error {
 	switch {
 	case target.release != nil:
 		namespace, pod, err := target.release.Pod(ctx, target.part)

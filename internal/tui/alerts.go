@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -38,6 +39,15 @@ func alertRank(state string) int {
 		return 1
 	}
 	return 2
+}
+
+// figure is a value of Prometheus as people write it: it says "1.5e+00".
+func figure(value string) string {
+	f, err := strconv.ParseFloat(value, 64)
+	if err != nil {
+		return value
+	}
+	return strconv.FormatFloat(f, 'g', 6, 64)
 }
 
 func (a *alertsTab) sync(m *model) {
@@ -168,7 +178,7 @@ func (a *alertsTab) row(m *model, r alertRow, rule, w int, selected, current boo
 	}
 	return t.line(w, selected,
 		plain(cursor), plain(t.fill(r.Rule, rule)), plain("  "), st,
-		in(toneDim, " "+t.right(age(m.state.now, r.Since), 5)), plain(" "+t.right(orWord(r.Value, "-"), 8)+"  "),
+		in(toneDim, " "+t.right(age(m.state.now, r.Since), 5)), plain(" "+t.right(orWord(figure(r.Value), "-"), 8)+"  "),
 		plain(t.fill(orWord(severity, "-"), 8)), in(toneDim, "  "+strings.Join(rest, " ")))
 }
 
@@ -202,7 +212,7 @@ func (a *alertsTab) detailPane(m *model, w, h int) pane {
 	d.line(head...)
 	if r.Value != "" {
 		d.heading("VALUE")
-		d.text(toneNone, r.Value)
+		d.text(toneNone, figure(r.Value))
 	}
 	if len(r.Labels) > 0 {
 		d.heading("LABELS")

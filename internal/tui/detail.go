@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -85,7 +86,7 @@ func (m *model) describeNode(n node, w, h int) []string {
 func (m *model) writeParts(d *writer, n node) {
 	var parts []event.Health
 	for _, c := range m.state.Components() {
-		if c.Component == n.path || !inside(c.Component, n.path) || c.State.Healthy() {
+		if c.Component == n.path || !inside(c.Component, n.path) || c.State.Healthy() || c.Blames == n.path {
 			continue
 		}
 		if last := len(parts) - 1; last < 0 || !inside(c.Component, parts[last].Component) {
@@ -126,8 +127,9 @@ func (m *model) writeBlames(d *writer, h event.Health) {
 // where the component answers.
 func (m *model) writeNext(d *writer, n node) {
 	d.heading("NEXT")
-	if n.health.Try != "" && !n.health.State.Healthy() {
-		for _, l := range d.t.wrap(n.health.Try, d.w-3) {
+	if !n.health.State.Healthy() {
+		// What helps is what helps the cause.
+		for _, l := range d.t.wrap(cmp.Or(m.rootCause(n.health).Try, n.health.Try), d.w-3) {
 			d.line(gap(1), in(toneKey, l))
 		}
 	}

@@ -27,7 +27,7 @@ var views = []struct {
 	{"2-steps", []intent{goSteps}},
 	{"2-steps-detail", []intent{goSteps, moveDown, open}},
 	{"3-logs", []intent{goLogs}},
-	{"3-logs-wrapped", []intent{goLogs, wrapLines, mark}},
+	{"3-logs-not-wrapped", []intent{goLogs, wrapLines, mark}},
 	{"3-logs-of-the-worst", []intent{showLogs}},
 	{"4-alerts", []intent{goAlerts}},
 	{"4-alerts-detail", []intent{goAlerts, open}},

@@ -47,7 +47,7 @@ type logMark struct {
 // place is a line by its index in rows, and a row within it where it is wrapped.
 type place struct{ row, sub int }
 
-func newLogs() *logsTab { return &logsTab{follow: true, times: true, hit: -1} }
+func newLogs() *logsTab { return &logsTab{follow: true, times: true, wrap: true, hit: -1} }
 
 // sync looks at the lines that are new.
 func (l *logsTab) sync(m *model) {

@@ -116,7 +116,7 @@ func TestLogsWrapAndShift(t *testing.T) {
 	d := newDash(t)
 	d.log("aws", strings.Repeat("0123456789", 20)+"end")
 	d.look()
-	d.want(goLogs)
+	d.want(goLogs, wrapLines)
 	assert.NotContains(t, d.screenText(), "end")
 	for range 7 {
 		d.want(foldOut)
@@ -137,7 +137,7 @@ func TestLogsScrollWithinALongLine(t *testing.T) {
 	d := newDash(t)
 	d.log("aws", "first", strings.Repeat("x", 8000)+"END", "last")
 	d.look()
-	d.want(goLogs, wrapLines, moveTop)
+	d.want(goLogs, moveTop)
 	assert.Contains(t, d.screenText(), "first")
 	assert.NotContains(t, d.screenText(), "END")
 	seen := 0

@@ -335,6 +335,18 @@ func (m *model) unwell() bool {
 	return ok && !n.health.State.Healthy()
 }
 
+// rootCause follows the blame of a component to where it ends.
+func (m *model) rootCause(h event.Health) event.Health {
+	for range maxBlames {
+		cause, known := m.state.Health[h.Blames]
+		if !known {
+			break
+		}
+		h = cause
+	}
+	return h
+}
+
 // summary is the state of the stack: the worst of it, and why.
 func (m *model) summary() []span {
 	t := m.theme
@@ -350,6 +362,10 @@ func (m *model) summary() []span {
 	switch r := m.state.Result; {
 	case worst.Component != "":
 		spans := []span{t.sign(stateSign(worst.State)), in(toneBold, " "+worst.Component)}
+		if cause := m.rootCause(worst); cause.Component != worst.Component {
+			spans = append(spans, plain(" because of "), in(toneBold, cause.Component))
+			worst = cause
+		}
 		if worst.Reason != "" {
 			spans = append(spans, plain(": "+worst.Reason))
 		}

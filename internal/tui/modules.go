@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -175,7 +176,13 @@ func (o *modulesTab) row(m *model, r moduleRow, w int, selected, current bool) s
 		st := t.sign(resourceSign(r.resource.State))
 		st.text = t.fill(st.text, stateWidth)
 		detail, _, _ := strings.Cut(r.resource.Detail, "\n")
-		spans = append(spans, plain("    "), st, plain(" "+t.squeeze(r.resource.Address, min(36, w*45/100))), in(toneDim, "  "+detail))
+		room := w - 5 - stateWidth - 1
+		if r.resource.State == event.ResourceOK {
+			detail = "" // the pane beside it has room for that
+		} else if detail != "" {
+			room = max(room/2, room-width(detail)-2)
+		}
+		spans = append(spans, plain("    "), st, plain(" "+t.squeeze(r.resource.Address, room)), in(toneDim, "  "+detail))
 	case r.section != nil:
 		fold := t.pick("▾ ", "v ")
 		if r.folded {
@@ -192,7 +199,7 @@ func (o *modulesTab) row(m *model, r moduleRow, w int, selected, current bool) s
 		}
 		spans = append(spans, in(toneBold, r.module.Module+"  "), t.sign(st),
 			in(toneDim, fmt.Sprintf("  %d resources", len(r.module.Resources))),
-			in(toneDim, "  looked "+age(m.state.now, r.module.Refreshed)+" ago"))
+			in(toneDim, "  "+compared(m.state.now, r.module.Refreshed)))
 	}
 	return t.line(w, selected, spans...)
 }
@@ -221,18 +228,24 @@ func (o *modulesTab) detailPane(m *model, w, h int) pane {
 	d.field("module", r.module.Module)
 	d.field("tool", r.module.Tool)
 	d.field("provider", r.module.Provider)
-	if !r.module.Refreshed.IsZero() {
-		d.field("looked", age(m.state.now, r.module.Refreshed)+" ago")
-	}
+	d.field("compared", compared(m.state.now, r.module.Refreshed))
 	if m.actions != nil {
 		d.line()
-		d.line(gap(1), in(toneKey, "p"), plain(" plan  "), in(toneKey, "a"), plain(" apply"))
+		d.line(gap(1), in(toneKey, "p"), plain(" plan  "), in(toneKey, "a"), plain(" apply  "), in(toneKey, "ctrl+r"), plain(" compare"))
 	}
 	p := pane{title: title, focus: m.inDetail, lines: o.more.window(d.lines, h)}
 	if m.inDetail {
 		p.note = share(o.more.top, h, len(d.lines))
 	}
 	return p
+}
+
+// compared says when a module was compared in full.
+func compared(now, at time.Time) string {
+	if at.IsZero() {
+		return "not compared in full yet"
+	}
+	return "compared " + age(now, at) + " ago"
 }
 
 // counts says how many resources are in which state.

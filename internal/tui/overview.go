@@ -81,7 +81,29 @@ func (o *overviewTab) folded(n node) bool {
 	if f, ok := o.folds[n.path]; ok {
 		return f
 	}
-	return n.depth > 0 && n.worst.State.Healthy()
+	if n.depth > 0 && n.worst.State.Healthy() {
+		return true
+	}
+	return o.victims(n)
+}
+
+// victims says whether all that is not well below a node is so because of the
+// node itself: then there is nothing to learn from them.
+func (o *overviewTab) victims(n node) bool {
+	if n.health.State.Healthy() {
+		return false
+	}
+	found := false
+	for _, c := range o.tree {
+		if c.path == n.path || !inside(c.path, n.path) || c.health.State.Healthy() {
+			continue
+		}
+		if c.health.Blames != n.path {
+			return false
+		}
+		found = true
+	}
+	return found
 }
 
 func (o *overviewTab) current() (node, bool) {
@@ -210,7 +232,7 @@ func (o *overviewTab) listPane(m *model, w, h int) pane {
 	t := m.theme
 	longest := 0
 	for _, i := range o.rows {
-		longest = max(longest, 2*o.tree[i].depth+2+width(shortName(o.tree[i].label)))
+		longest = max(longest, 2*o.tree[i].depth+2+width(m.label(o.tree[i])))
 	}
 	c := columnsFor(w, longest, m.layout.split())
 	p := pane{title: "Components", note: m.filterNote(overview, len(o.rows), len(o.tree))}
@@ -265,7 +287,7 @@ func (o *overviewTab) row(m *model, n node, c columns, w int, selected, current 
 	}
 	spans := []span{
 		plain(cursor),
-		plain(t.squeeze(strings.Repeat("  ", n.depth)+fold+shortName(n.label), c.name)), plain("  "),
+		plain(t.squeeze(strings.Repeat("  ", n.depth)+fold+m.label(n), c.name)), plain("  "),
 	}
 	if n.depth == 0 {
 		spans[1].tone = toneBold
@@ -304,6 +326,12 @@ func (o *overviewTab) row(m *model, n node, c columns, w int, selected, current 
 		spans = append(spans, plain(" "), in(tn, note))
 	}
 	return t.line(w, selected, spans...)
+}
+
+// label is the name of a node in the tree. All nodes of the cluster begin with
+// the name of the sandbox.
+func (m *model) label(n node) string {
+	return strings.Replace(shortName(n.label), "node/sandbox-"+m.name+"-", "node/", 1)
 }
 
 // noteOf is what matters of a component in a few words.

@@ -172,11 +172,35 @@ func (t theme) wrap(text string, w int) []string {
 			out = append(out, part)
 			continue
 		}
-		for l := range strings.SplitSeq(ansi.Wrap(part, w, "/-:,"), "\n") {
-			out = append(out, chunks(l, w)...) // a mark at a break can be one too many
-		}
+		out = append(out, wrapWords(part, w)...)
 	}
 	return out
+}
+
+// wrapWords wraps a line between words, and within one only where that is longer
+// than a line. Names with hyphens stay whole, which ansi.Wrap would break.
+func wrapWords(line string, w int) []string {
+	var out []string
+	now := ""
+	for word := range strings.SplitSeq(line, " ") {
+		switch {
+		case now == "" && len(out) == 0 && word == "": // an indent
+			now = " "
+		case width(now)+1+width(word) <= w && now != "":
+			now += " " + word
+		default:
+			if now != "" {
+				out = append(out, now)
+			}
+			now = word
+			for width(now) > w {
+				pieces := chunks(strings.SplitN(ansi.Wrap(now, w, "/-:,"), "\n", 2)[0], w)
+				out = append(out, pieces[0])
+				now = now[len(pieces[0]):]
+			}
+		}
+	}
+	return append(out, now)
 }
 
 // chunks cuts text into pieces of at most w columns that make up the text.
