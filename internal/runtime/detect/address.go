@@ -24,11 +24,11 @@ import (
 // be allowed.
 func dockerAt(c Choice) (Found, error) {
 	found, source, err := dockerNamed()
+	if c.Host != "" && (err != nil || c.Host != found.Host) { // which is for others
+		found, source, err = Found{Host: c.Host}, "the sandbox's record", nil
+	}
 	if err != nil {
 		return Found{}, err
-	}
-	if c.Host != "" && c.Host != found.Host {
-		found, source = Found{Host: c.Host}, "the sandbox's record"
 	}
 	found.Engine = Docker
 	if found.remote, err = remote(found.Host, source); err != nil {
@@ -155,7 +155,7 @@ func remote(host, source string) (bool, error) {
 		return false, nil
 	case "tcp", "http", "https":
 		ip := net.ParseIP(u.Hostname())
-		return !(u.Hostname() == "localhost" || (ip != nil && ip.IsLoopback())), nil
+		return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()), nil
 	case "ssh":
 		return true, fault.New(fault.Unavailable,
 			"Docker is on another machine ("+redacted(host)+", from "+source+")",

@@ -118,7 +118,7 @@ func auto(ctx context.Context, c Choice) (Found, error) {
 	if thereErr != nil && dockerNamed {
 		return Found{}, thereErr // its user means it
 	}
-	dockerErr, podmanRuns := look(ctx, there, thereErr)
+	podmanRuns, dockerErr := look(ctx, there, thereErr)
 	if ctx.Err() != nil {
 		return Found{}, ctx.Err()
 	}
@@ -151,7 +151,7 @@ func auto(ctx context.Context, c Choice) (Found, error) {
 }
 
 // look asks both engines at once whether they are there.
-func look(ctx context.Context, there Found, thereErr error) (dockerErr error, podmanRuns bool) {
+func look(ctx context.Context, there Found, thereErr error) (podmanRuns bool, dockerErr error) {
 	var both sync.WaitGroup
 	both.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, glance)
@@ -162,7 +162,7 @@ func look(ctx context.Context, there Found, thereErr error) (dockerErr error, po
 		dockerErr = docker.Check(ctx, docker.Options{Host: there.Host, TLS: there.tls, Patience: glance})
 	}
 	both.Wait()
-	return dockerErr, podmanRuns
+	return podmanRuns, dockerErr
 }
 
 // Here lists the engines of this machine that may hold something: those that
@@ -186,7 +186,7 @@ func Here(ctx context.Context) ([]Choice, error) {
 	if err != nil || there.Host == first.Host {
 		return list, nil //nolint:nilerr // a Docker that can't be used holds nothing of ours
 	}
-	if dockerErr, _ := look(ctx, there, nil); dockerErr == nil {
+	if _, dockerErr := look(ctx, there, nil); dockerErr == nil {
 		list = append(list, Choice{Engine: Docker, Host: there.Host})
 	}
 	return list, ctx.Err()

@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -77,17 +76,22 @@ func (r *Runtime) build(ctx context.Context, write func(io.Writer) error, option
 		return apiError(ctx, err)
 	}
 	defer func() { _ = result.Body.Close() }()
+	return follow(ctx, result.Body, log)
+}
+
+// follow passes on what the builder's stream of messages says.
+func follow(ctx context.Context, body io.Reader, log func(string)) error {
 	progress := newProgress(log)
-	return eachMessage(ctx, result.Body, func(m message) {
+	return eachMessage(ctx, body, func(m message) {
 		if m.ID != "moby.buildkit.trace" {
 			return
 		}
 		var trace []byte
-		if err := json.Unmarshal(m.Aux, &trace); err != nil {
-			log("unreadable progress of the builder: " + err.Error())
-			return
+		err := json.Unmarshal(m.Aux, &trace)
+		if err == nil {
+			err = progress.take(trace)
 		}
-		if err := progress.take(bytes.Clone(trace)); err != nil {
+		if err != nil {
 			log("unreadable progress of the builder: " + err.Error())
 		}
 	})
