@@ -20,7 +20,7 @@ import (
 
 func (a *app) doctorCommand() *cobra.Command {
 	var fix, yes bool
-	var images string
+	var opt session.Options
 	cmd := &cobra.Command{
 		Use:   "doctor [STACK|DIR|FILE]",
 		Short: "Check this machine, and say what is wrong and how to mend it",
@@ -42,24 +42,31 @@ usually needs. Exits with 5 when a check fails; warnings don't count.`,
 			if yes && !fix {
 				return usageError(errors.New("--yes goes with --fix only"), cmd.CommandPath())
 			}
-			if err := oneOf(cmd, "images", images, "auto", "packages", "registry"); err != nil {
+			if err := oneOf(cmd, "images", opt.Images, "auto", "packages", "registry"); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("runtime") {
+				if err := oneOf(cmd, "runtime", opt.Runtime, engines...); err != nil {
+					return err
+				}
 			}
 			wanted, err := a.examined(argv)
 			if err != nil {
 				return err
 			}
-			host, need, err := session.Examine(wanted)
+			host, need, err := session.Examine(wanted, opt)
 			if err != nil {
 				return err
 			}
-			need.Images = images
 			return a.doctor(cmd.Context(), host, need, fix, yes, "sandbox "+strings.Join(a.args, " ")+" --yes")
 		},
 	}
 	cmd.Flags().BoolVar(&fix, "fix", false, "mend what is safe to mend")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "with --fix: do not ask")
-	cmd.Flags().StringVar(&images, "images", "auto", "where platform images are to come from: auto, packages, registry")
+	cmd.Flags().StringVar(&opt.Images, "images", "auto", "where platform images are to come from: auto, packages, registry")
+	cmd.Flags().StringVar(&opt.Runtime, "runtime", "", "container engine, as for up: auto, docker, podman")
+	cmd.Flags().BoolVar(&opt.RemoteEngine, "remote-engine", false, "allow a Docker on another machine, as for up")
+	must(cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions(engines, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("images", cobra.FixedCompletions([]string{"auto", "packages", "registry"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
@@ -191,11 +198,12 @@ func row(c doctor.Result) render.Check {
 
 // preflight makes the cheap checks before anything is created. What failed stops
 // it; a warning is shown the first time that it holds.
-func (a *app) preflight(ctx context.Context, wanted session.Wanted) error {
-	host, need, err := session.Examine(&wanted)
+func (a *app) preflight(ctx context.Context, wanted session.Wanted, opt session.Options) error {
+	host, need, err := session.Examine(&wanted, opt)
 	if err != nil {
 		return err
 	}
+	host.OpenEngine = nil // up is about to open it, and says what is wrong then
 	report, err := doctor.Run(ctx, host, need, doctor.Cheap(), nil)
 	if err != nil {
 		return err

@@ -75,15 +75,16 @@ already is left alone, what is missing is made.`,
 			}
 			ctx, cancel := withTimeout(cmd.Context(), opt.timeout)
 			defer cancel()
+			options := session.Options{
+				AutoPorts: opt.ports == "auto", Images: opt.images, Strict: opt.strict,
+				Runtime: opt.runtime, RemoteEngine: opt.remoteEngine,
+			}
 			if !opt.skipChecks {
-				if err := a.preflight(ctx, wanted); err != nil {
+				if err := a.preflight(ctx, wanted, options); err != nil {
 					return endOf(ctx, err)
 				}
 			}
-			return a.up(ctx, wanted, session.Options{
-				AutoPorts: opt.ports == "auto", Images: opt.images, Strict: opt.strict,
-				Runtime: opt.runtime, RemoteEngine: opt.remoteEngine,
-			}, opt.junit)
+			return a.up(ctx, wanted, options, opt.junit)
 		},
 	}
 	f := cmd.Flags()

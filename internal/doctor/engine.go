@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"strings"
 	"syscall"
 
@@ -43,66 +42,88 @@ func (h *Host) enginePackages() []string {
 }
 
 func checkInstalled(_ context.Context, e *exam) Finding {
-	for _, name := range []string{"podman", "docker"} {
-		if path, err := e.Find(name); err == nil {
-			return ok("%s is %s", name, path)
-		}
+	if !e.hasEngine() {
+		return fail("no container engine is installed", "neither podman nor docker is on the PATH", "").
+			repaired(e.Host, Repair{Packages: e.enginePackages()})
 	}
-	why := "neither podman nor docker is on the PATH"
-	return fail("no container engine is installed", why, "").repaired(e.Host, Repair{Packages: e.enginePackages()})
+	c, _ := e.chosen() // checkRunning tells what is wrong
+	path, err := e.Find(c.Engine)
+	switch {
+	case err == nil && c.Why != "":
+		return ok("%s is %s; %s", c.Engine, path, c.Why)
+	case err == nil:
+		return ok("%s is %s", c.Engine, path)
+	case c.Engine == "podman":
+		return fail("Podman is not installed", "no podman command is on the PATH", "").
+			repaired(e.Host, Repair{Packages: e.enginePackages()})
+	}
+	return fail("Docker's command is not installed", "Docker answers, but kind makes its nodes by the docker command", "").
+		repaired(e.Host, Repair{Packages: []string{"docker.io"}})
 }
 
-// sockets are where an engine of this user's would listen, and the variable
-// that chose the socket, if one did.
-func (h *Host) sockets() (list []string, variable string) {
-	variable, engineSocket := "DOCKER_HOST", []string{"/var/run/docker.sock"}
-	if h.podman() {
-		variable, engineSocket = "CONTAINER_HOST", nil
-		if h.root() {
-			engineSocket = []string{"/run/podman/podman.sock"}
-		} else if dir := h.Env("XDG_RUNTIME_DIR"); dir != "" {
-			engineSocket = []string{dir + "/podman/podman.sock"}
+// sockets are where the engine listens, or would.
+func (e *exam) sockets() []string {
+	c, _ := e.chosen() // checkRunning tells what is wrong
+	if path, unix := strings.CutPrefix(c.Host, "unix://"); unix {
+		return []string{path}
+	}
+	switch {
+	case c.Host != "":
+		return nil
+	case c.Engine == "docker":
+		if path, unix := strings.CutPrefix(e.Env("DOCKER_HOST"), "unix://"); unix {
+			return []string{path}
 		}
+		return []string{"/var/run/docker.sock"}
+	case e.root():
+		return []string{"/run/podman/podman.sock"}
+	case e.Env("XDG_RUNTIME_DIR") != "":
+		return []string{e.Env("XDG_RUNTIME_DIR") + "/podman/podman.sock"}
 	}
-	if u, err := url.Parse(h.Env(variable)); err == nil && u.Scheme == "unix" {
-		return []string{u.Host + u.Path}, variable
+	return nil
+}
+
+// variables name the socket of an engine.
+var variables = map[string]string{"podman": "CONTAINER_HOST", "docker": "DOCKER_HOST"}
+
+// named is the variable that names the engine's socket, "" where none does.
+func (e *exam) named() string {
+	c, _ := e.chosen() // checkRunning tells what is wrong
+	if v := variables[c.Engine]; v != "" && e.Env(v) != "" {
+		return v
 	}
-	return engineSocket, ""
+	return ""
 }
 
 func checkPermission(ctx context.Context, e *exam) Finding {
-	if !e.has("podman") && !e.has("docker") {
+	if !e.hasEngine() {
 		return noEngine()
 	}
-	list, variable := e.sockets()
-	for _, socket := range list {
+	for _, socket := range e.sockets() {
 		err := e.Kernel.Dial(ctx, socket)
 		switch {
 		case err == nil:
 			return ok("%s can be used", socket)
 		case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-			fix := "unset " + variable
-			if variable == "" {
-				fix = fmt.Sprintf("sudo usermod -aG docker %s, then log in again", e.User.Name)
-			}
-			if variable == "" && e.podman() {
+			fix := fmt.Sprintf("sudo usermod -aG docker %s, then log in again", e.User.Name)
+			if e.uses("podman") {
 				fix = "sudo chown " + e.User.Name + " " + socket
+			}
+			if variable := e.named(); variable != "" {
+				fix = "unset " + variable
 			}
 			return fail("no permission for the engine's socket "+socket,
 				fmt.Sprintf("user %s may not connect to it: %v", e.User.Name, err), fix)
-		case variable != "":
-			return fail("nothing listens on the engine's socket "+socket,
-				fmt.Sprintf("%s names it: %v", variable, err), "unset "+variable)
 		}
 	}
-	if e.podman() {
+	if e.uses("podman") && e.named() == "" {
 		return ok("no service of Podman's runs; sandbox starts one of its own")
 	}
-	return fail("Docker does not run", "nothing listens on "+strings.Join(list, ", "), "sudo systemctl start docker")
+	return skip("nothing listens there", "see engine/running")
 }
 
 func checkRunning(ctx context.Context, e *exam) Finding {
-	if !e.has("podman") && !e.has("docker") {
+	if !e.hasEngine() {
 		return noEngine()
 	}
 	_, err := e.engine(ctx)
@@ -117,8 +138,8 @@ func checkRunning(ctx context.Context, e *exam) Finding {
 	switch {
 	case errors.Is(err, errEngineLate):
 		name, restart := "Docker", "sudo systemctl restart docker"
-		list, variable := e.sockets()
-		if e.podman() {
+		list, variable := e.sockets(), e.named()
+		if e.uses("podman") {
 			name, restart = "Podman", "podman info, to see where it hangs"
 			if e.there(list...) {
 				restart = "systemctl --user restart podman.socket podman.service"
@@ -151,8 +172,8 @@ func noEngine() Finding { return skip("no container engine is installed", "see e
 func noAnswer() Finding { return skip("the engine does not answer", "see engine/running") }
 
 // notPodman is what is to be said of Podman's parts without it.
-func (h *Host) notPodman() Finding {
-	if !h.has("docker") {
+func (e *exam) notPodman() Finding {
+	if !e.hasEngine() {
 		return noEngine()
 	}
 	return skip("Docker brings its own", "this is looked for with Podman only")
@@ -160,14 +181,14 @@ func (h *Host) notPodman() Finding {
 
 func checkVersion(ctx context.Context, e *exam) Finding {
 	var name, text string
-	if e.podman() {
+	if e.uses("podman") {
 		out, err := e.Output(ctx, "podman", "--version")
 		if err != nil {
 			return warn("podman does not tell its version", err.Error(), "podman --version")
 		}
 		name, text = "podman", strings.TrimPrefix(out, "podman version ")
 	} else {
-		if !e.has("docker") {
+		if !e.hasEngine() {
 			return noEngine()
 		}
 		if _, err := e.engine(ctx); err != nil {
@@ -187,7 +208,7 @@ func checkVersion(ctx context.Context, e *exam) Finding {
 }
 
 func checkOCIRuntime(_ context.Context, e *exam) Finding {
-	if !e.podman() {
+	if !e.uses("podman") {
 		return e.notPodman()
 	}
 	runc, crun := e.program("runc"), e.program("crun")
@@ -212,7 +233,7 @@ func checkOCIRuntime(_ context.Context, e *exam) Finding {
 // checkHelpers looks for the programs that Podman runs for networks between
 // containers: without aardvark-dns they don't find each other by name.
 func checkHelpers(_ context.Context, e *exam) Finding {
-	if !e.podman() {
+	if !e.uses("podman") {
 		return e.notPodman()
 	}
 	type helper struct{ program, pkg string }
@@ -243,7 +264,7 @@ func checkHelpers(_ context.Context, e *exam) Finding {
 
 // rootless reports whether containers are this user's own, or would be once
 // Podman is installed.
-func (h *Host) rootless() bool { return !h.root() && (h.podman() || !h.has("docker")) }
+func (e *exam) rootless() bool { return !e.root() && !e.uses("docker") }
 
 func notRootless() Finding { return skip("not rootless", "this is for Podman without root") }
 

@@ -45,6 +45,9 @@ type Host struct {
 
 	// What is known of sandboxes, by the packages that do the work. Nil where
 	// a check is made without it.
+
+	// Choose decides which engine is used, and starts nothing.
+	Choose     func(ctx context.Context) (Choice, error)
 	OpenEngine func(ctx context.Context) (Engine, error)
 	Terraform  func(ctx context.Context) (name string, err error)
 	Sandboxes  func() ([]Sandbox, error)
@@ -61,6 +64,13 @@ type Host struct {
 	StateDir, CacheDir string
 	// CAFile is the file of certificate authorities in use, "" where there is none.
 	CAFile string
+}
+
+// Choice is the engine that is used.
+type Choice struct {
+	Engine string // podman or docker
+	Host   string // its address; empty where Podman serves sandbox alone
+	Why    string // it is this one
 }
 
 // User is who runs this.
@@ -125,6 +135,8 @@ type Net struct {
 // Sandbox is a sandbox that has a state folder.
 type Sandbox struct {
 	Name string
+	// Engine is the one that it was made with, "" where that is not known.
+	Engine string
 	// Busy: a process works on it.
 	Busy bool
 	// Recorded: it was brought up.
@@ -248,14 +260,12 @@ func (h *Host) existing(file string) string {
 	return file
 }
 
-// podman reports whether sandboxes run on Podman here: where both engines are
-// installed, it is the first choice.
-func (h *Host) podman() bool { return h.has("podman") }
-
 // exam is one run of checks: what several of them need is asked for once.
 type exam struct {
 	*Host
 	need Need
+
+	chosen func() (Choice, error)
 
 	engineOnce sync.Once
 	engineDone chan struct{}
@@ -277,11 +287,40 @@ type exam struct {
 }
 
 func newExam(h *Host, need Need) *exam {
-	return &exam{
+	e := &exam{
 		Host: h, need: need,
 		engineDone: make(chan struct{}), registryDone: make(chan struct{}), unbuiltDone: make(chan struct{}),
 	}
+	e.chosen = sync.OnceValues(e.choose)
+	return e
 }
+
+// choose asks which engine is used. Where none can be, it is the one that is
+// installed, so that checks can say what is wrong with it.
+func (e *exam) choose() (c Choice, err error) {
+	if e.Choose != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), engineLimit)
+		defer cancel()
+		if c, err = e.Choose(ctx); err == nil {
+			return c, nil
+		}
+	}
+	for _, name := range []string{"podman", "docker"} {
+		if e.has(name) {
+			return Choice{Engine: name}, err
+		}
+	}
+	return Choice{}, err
+}
+
+// uses reports whether the engine is used.
+func (e *exam) uses(engine string) bool {
+	c, _ := e.chosen() // checkRunning tells what is wrong
+	return c.Engine == engine
+}
+
+// hasEngine reports whether an engine is installed, or answers.
+func (e *exam) hasEngine() bool { return !e.uses("") }
 
 var (
 	errNoEngine   = errors.New("no container engine is installed")
@@ -305,7 +344,7 @@ func (e *exam) engine(ctx context.Context) (Engine, error) {
 
 func (e *exam) connect(ctx context.Context) {
 	defer close(e.engineDone)
-	if e.OpenEngine == nil || (!e.has("podman") && !e.has("docker")) {
+	if e.OpenEngine == nil || !e.hasEngine() {
 		e.engineErr = errNoEngine
 		return
 	}

@@ -24,6 +24,9 @@ func withPodman(t *testing.T, socket string) *Host {
 	h.OpenEngine = func(ctx context.Context) (Engine, error) {
 		return podman.Open(ctx, podman.Options{StateDir: dir, Socket: socket})
 	}
+	h.Choose = func(context.Context) (Choice, error) {
+		return Choice{Engine: "podman", Host: os.Getenv("CONTAINER_HOST")}, nil
+	}
 	h.Owner = func(c sandbox.Container) string { return c.Labels[sandbox.LabelName] }
 	return h
 }

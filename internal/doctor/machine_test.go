@@ -63,13 +63,13 @@ var kernelProvocations = []provocation{
 		h.User = User{UID: 1000, Name: "ann"}
 		return check(t, h, Need{}, "kernel/modules")
 	}},
-	{"kernel/inotify", forReal, Fail, `^only 3 more instances of inotify can be had, and a node needs 32$`, func(t *testing.T) Result {
-		return inChild(t, "kernel/inotify", condition{wrap: []string{
+	{"kernel/inotify", forReal, Fail, `^only 3 more instances of inotify can be had, and 48 are needed$`, func(t *testing.T) Result {
+		return inChild(t, "kernel/inotify", condition{need: Need{Nodes: 2}, wrap: []string{
 			"unshare", "-Ur", "sh", "-c", `echo 3 >/proc/sys/user/max_inotify_instances && exec "$TEST_PROGRAM"`,
 		}})
 	}},
-	{"kernel/inotify", forReal, Warn, `^only 40 more instances of inotify can be had$`, func(t *testing.T) Result {
-		return inChild(t, "kernel/inotify", condition{wrap: []string{
+	{"kernel/inotify", forReal, Warn, `^only 40 more instances of inotify can be had: enough`, func(t *testing.T) Result {
+		return inChild(t, "kernel/inotify", condition{need: Need{Nodes: 1}, wrap: []string{
 			"unshare", "-Ur", "sh", "-c", `echo 40 >/proc/sys/user/max_inotify_instances && exec "$TEST_PROGRAM"`,
 		}})
 	}},

@@ -42,6 +42,9 @@ func child(text string) int {
 	h := ThisHost()
 	h.CacheDir = o.Cache
 	h.Net.Registry = image.Reach
+	if host := os.Getenv("CONTAINER_HOST"); host != "" {
+		h.Choose = func(context.Context) (Choice, error) { return Choice{Engine: "podman", Host: host}, nil }
+	}
 	report, err := Run(context.Background(), h, o.Need, only(o.Check), nil)
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(report.Checks[0])

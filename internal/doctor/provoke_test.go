@@ -79,6 +79,18 @@ var engineProvocations = []provocation{
 	{"engine/installed", forReal, Fail, "^no container engine is installed$", func(t *testing.T) Result {
 		return inChild(t, "engine/installed", condition{env: withoutPrograms(t)})
 	}},
+	{"engine/installed", fromRecord, Fail, "^Docker's command is not installed$", func(t *testing.T) Result {
+		h := recorded(nil, "apt-get")
+		h.Choose = func(context.Context) (Choice, error) {
+			return Choice{Engine: "docker", Host: "unix:///run/docker.sock"}, nil
+		}
+		return check(t, h, Need{}, "engine/installed")
+	}},
+	{"engine/installed", fromRecord, Fail, "^Podman is not installed$", func(t *testing.T) Result {
+		h := recorded(nil, "docker", "apt-get")
+		h.Choose = func(context.Context) (Choice, error) { return Choice{Engine: "podman"}, nil }
+		return check(t, h, Need{}, "engine/installed")
+	}},
 	{"engine/permission", forReal, Fail, `^no permission for the engine's socket /.*/podman.sock$`, func(t *testing.T) Result {
 		dir := t.TempDir()
 		socket := filepath.Join(dir, "podman.sock")
@@ -92,11 +104,6 @@ var engineProvocations = []provocation{
 		}
 		return inChild(t, "engine/permission", condition{uid: nobody, env: []string{
 			"PATH=" + program(t, "podman", "exit 1"), "CONTAINER_HOST=unix://" + socket,
-		}})
-	}},
-	{"engine/permission", forReal, Fail, `^nothing listens on the engine's socket`, func(t *testing.T) Result {
-		return inChild(t, "engine/permission", condition{env: []string{
-			"PATH=" + program(t, "podman", "exit 1"), "CONTAINER_HOST=unix://" + t.TempDir() + "/podman.sock",
 		}})
 	}},
 	// The same with Podman's own service, stopped, is in integration_test.go.
@@ -345,7 +352,7 @@ var sandboxProvocations = []provocation{
 		return withSandboxes(t, nil, "lost", "sandboxes/leftovers")
 	}},
 	{"sandboxes/leftovers", inMemory, Warn, `^nothing is left of: gone$`, func(t *testing.T) Result {
-		return withSandboxes(t, []Sandbox{{Name: "gone", Recorded: true}, {Name: "new"}, {Name: "busy", Recorded: true, Busy: true}}, "", "sandboxes/leftovers")
+		return withSandboxes(t, []Sandbox{{Name: "gone", Recorded: true}, {Name: "new"}, {Name: "busy", Recorded: true, Busy: true}, {Name: "docked", Recorded: true, Engine: "docker"}}, "", "sandboxes/leftovers")
 	}},
 	{"sandboxes/others", inMemory, Skip, `^unknown: which sandboxes there are$`, func(t *testing.T) Result {
 		h := recorded(nil, "podman")

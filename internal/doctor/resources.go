@@ -29,6 +29,7 @@ type Need struct {
 	Name   string
 	Memory uint64
 	Cores  int
+	Nodes  int // that are to be created
 	// Store, Cache and State are needed where the engine keeps images and
 	// containers, in the cache and in the state folder.
 	Store, Cache, State uint64
@@ -120,8 +121,8 @@ func checkCores(_ context.Context, e *exam) Finding {
 }
 
 // store is where the engine keeps its images and containers.
-func (h *Host) store() string {
-	if !h.podman() && h.has("docker") {
+func (e *exam) store() string {
+	if e.uses("docker") {
 		return "/var/lib/docker"
 	}
 	var conf struct {
@@ -130,18 +131,18 @@ func (h *Host) store() string {
 		} `toml:"storage"`
 	}
 	for _, file := range []string{"/etc/containers/storage.conf", "/usr/share/containers/storage.conf"} {
-		text, err := h.read(file)
-		if err != nil || !h.root() {
+		text, err := e.read(file)
+		if err != nil || !e.root() {
 			continue
 		}
 		if _, err := toml.Decode(text, &conf); err == nil && conf.Storage.GraphRoot != "" {
 			return conf.Storage.GraphRoot
 		}
 	}
-	if h.root() {
+	if e.root() {
 		return "/var/lib/containers/storage"
 	}
-	return h.Env("HOME") + "/.local/share/containers/storage"
+	return e.Env("HOME") + "/.local/share/containers/storage"
 }
 
 func checkDisk(_ context.Context, e *exam) Finding {

@@ -76,7 +76,8 @@ func checkLeftovers(ctx context.Context, e *exam) Finding {
 	var empty, orphans []string
 	for _, s := range recorded {
 		there[s.Name] = true
-		if len(live[s.Name]) == 0 && s.Recorded && !s.Busy {
+		elsewhere := s.Engine != "" && !e.uses(s.Engine)
+		if len(live[s.Name]) == 0 && s.Recorded && !s.Busy && !elsewhere {
 			empty = append(empty, s.Name)
 		}
 	}

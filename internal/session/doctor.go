@@ -21,8 +21,9 @@ import (
 )
 
 // Examine prepares an examination of this machine, for a stack or, where there
-// is none, for what a stack usually needs.
-func Examine(w *Wanted) (*doctor.Host, doctor.Need, error) {
+// is none, for what a stack usually needs. Of the options, it looks at where
+// images come from and at the engine.
+func Examine(w *Wanted, opt Options) (*doctor.Host, doctor.Need, error) {
 	builder, err := newBuilder()
 	if err != nil {
 		return nil, doctor.Need{}, err
@@ -46,7 +47,17 @@ func Examine(w *Wanted) (*doctor.Host, doctor.Need, error) {
 	h := doctor.ThisHost()
 	h.StateDir, h.CacheDir, h.CAFile = stateDir, cache, packages.HostCAFile()
 	h.Net.Registry = image.Reach
-	h.OpenEngine = openForLook
+	asked := detect.Choice{Engine: opt.Runtime, Remote: opt.RemoteEngine}
+	if w != nil {
+		if asked, err = madeWith(w.Name, asked); err != nil {
+			return nil, doctor.Need{}, err
+		}
+	}
+	h.Choose = func(ctx context.Context) (doctor.Choice, error) {
+		found, err := detect.Find(ctx, asked)
+		return doctor.Choice{Engine: found.Engine, Host: found.Host, Why: found.Why}, err
+	}
+	h.OpenEngine = func(ctx context.Context) (doctor.Engine, error) { return openForLook(ctx, asked) }
 	h.Owner = ownerOf
 	h.Sandboxes = recordedSandboxes
 	h.Terraform = func(ctx context.Context) (string, error) {
@@ -68,7 +79,22 @@ func Examine(w *Wanted) (*doctor.Host, doctor.Need, error) {
 		return unbuilt(ctx, builder, engine, wanted)
 	}
 	need, err := needOf(builder, w, st, wanted)
+	need.Images = opt.Images
 	return h, need, err
+}
+
+// madeWith is the engine that the sandbox was made with, or the one that is
+// asked for where it is new.
+func madeWith(name string, asked detect.Choice) (detect.Choice, error) {
+	names, err := state.List()
+	if err != nil || !slices.Contains(names, name) {
+		return asked, err
+	}
+	dir, err := openState(name)
+	if err != nil {
+		return asked, err
+	}
+	return engineFor(dir, asked)
 }
 
 // usualStack is a stack with all there is, on the usual ports.
@@ -180,6 +206,7 @@ func needOf(builder *packages.Builder, w *Wanted, st *stack.Stack, wanted []stri
 			return need, nil
 		}
 	}
+	need.Nodes = st.Spec.Cluster.Nodes
 	need.Memory = nodeMemory + uint64(max(0, st.Spec.Cluster.Nodes-1))*moreNodeMemory
 	if st.Spec.AWS.On() {
 		need.Memory += awsMemory
@@ -204,12 +231,12 @@ func needOf(builder *packages.Builder, w *Wanted, st *stack.Stack, wanted []stri
 }
 
 // openForLook opens the engine with a folder that goes with it.
-func openForLook(ctx context.Context) (doctor.Engine, error) {
+func openForLook(ctx context.Context, choice detect.Choice) (doctor.Engine, error) {
 	dir, err := os.MkdirTemp("", "sandbox-engine-")
 	if err != nil {
 		return nil, err
 	}
-	engine, _, err := openEngine(ctx, dir, detect.Choice{})
+	engine, _, err := openEngine(ctx, dir, choice)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -248,8 +275,10 @@ func recordedSandboxes() ([]doctor.Sandbox, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := dir.Record(); err == nil {
+		if rec, err := dir.Record(); err == nil {
 			list[i].Recorded = true
+			choice, _ := recordedEngine(rec)
+			list[i].Engine = choice.Engine
 		} else if !errors.Is(err, state.ErrNoRecord) {
 			return nil, err
 		}
