@@ -3,6 +3,7 @@ package docker
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -168,7 +169,13 @@ func TestSaveAsksForThePlatform(t *testing.T) {
 }
 
 func TestLoadAndPull(t *testing.T) {
+	config := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", config)
+	if err := os.WriteFile(filepath.Join(config, "config.json"), []byte(`{"auths":{"example.com":{"auth":"bWU6c2VjcmV0"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	pulled := false
+	var auth []byte
 	r := daemon{api: "1.41", os: "linux", handlers: map[string]http.HandlerFunc{
 		"POST /images/load": answer("{\"stream\":\"Loaded image: a:1\\n\"}\n{\"stream\":\"Loaded image: localhost:5000/b:2\\n\"}\n"),
 		"POST /images/create": func(w http.ResponseWriter, r *http.Request) {
@@ -177,6 +184,7 @@ func TestLoadAndPull(t *testing.T) {
 				return
 			}
 			pulled = true
+			auth, _ = base64.URLEncoding.DecodeString(r.Header.Get("X-Registry-Auth"))
 			fmt.Fprint(w, `{"status":"Pulling from x","id":"1"}{"status":"Downloading","id":"a","progressDetail":{"current":1,"total":9}}{"status":"Status: new"}`)
 		},
 		"GET /images/example.com/x:1/json": func(w http.ResponseWriter, _ *http.Request) {
@@ -196,6 +204,9 @@ func TestLoadAndPull(t *testing.T) {
 	image, err := r.PullImage(t.Context(), "example.com/x:1", func(line string) { lines = append(lines, line) })
 	if err != nil || image.Size != 7 || image.Labels["l"] != "v" || !slices.Equal(lines, []string{"1: Pulling from x", "Status: new"}) {
 		t.Errorf("%+v, %q, %v", image, lines, err)
+	}
+	if !strings.Contains(string(auth), `"username":"me","password":"secret"`) {
+		t.Errorf("the user's credentials are not sent: %s", auth)
 	}
 	if _, err := r.PullImage(t.Context(), "example.com/none:1", func(string) {}); err == nil || !strings.Contains(err.Error(), "manifest unknown") {
 		t.Errorf("error %v", err)

@@ -41,7 +41,7 @@ func (r *Runtime) BuildImage(ctx context.Context, spec runtime.BuildSpec, log fu
 	for key, value := range spec.Args {
 		args[key] = &value
 	}
-	err = r.build(ctx, files.WriteTar, client.ImageBuildOptions{
+	err = r.buildPulling(ctx, files.WriteTar, client.ImageBuildOptions{
 		Tags: []string{spec.Tag}, Dockerfile: files.Dockerfile, Target: spec.Target, BuildArgs: args, Labels: spec.Labels,
 	}, func(line string) { log(mounts.hide(line)) })
 	if err != nil {
@@ -50,9 +50,31 @@ func (r *Runtime) BuildImage(ctx context.Context, spec runtime.BuildSpec, log fu
 	return r.Image(ctx, spec.Tag)
 }
 
+// buildPulling builds, and pulls the images that the builder can't get by
+// itself for want of a session. It finds them one after the other.
+func (r *Runtime) buildPulling(ctx context.Context, write func(io.Writer) error, options client.ImageBuildOptions, log func(string)) error {
+	pulled := map[string]bool{}
+	for {
+		unpulled, err := r.build(ctx, write, options, log)
+		more := false
+		for _, ref := range unpulled {
+			if err == nil || pulled[ref] {
+				continue
+			}
+			if _, err := r.PullImage(ctx, ref, log); err != nil {
+				return err
+			}
+			pulled[ref], more = true, true
+		}
+		if !more {
+			return err
+		}
+	}
+}
+
 // build sends the archive that write writes, and passes on what the builder
-// says.
-func (r *Runtime) build(ctx context.Context, write func(io.Writer) error, options client.ImageBuildOptions, log func(string)) error {
+// says. It returns the images that the builder could not ask for.
+func (r *Runtime) build(ctx context.Context, write func(io.Writer) error, options client.ImageBuildOptions, log func(string)) ([]string, error) {
 	options.Version = build.BuilderBuildKit
 	options.Remove, options.ForceRemove = true, true
 	reader, writer := io.Pipe()
@@ -71,18 +93,18 @@ func (r *Runtime) build(ctx context.Context, write func(io.Writer) error, option
 	_ = reader.Close() // ends the writer, whatever the daemon has read
 	if err != nil {
 		if writeErr := <-written; writeErr != nil && ctx.Err() == nil && !isClosed(writeErr) {
-			return writeErr
+			return nil, writeErr
 		}
-		return apiError(ctx, err)
+		return nil, apiError(ctx, err)
 	}
 	defer func() { _ = result.Body.Close() }()
 	return follow(ctx, result.Body, log)
 }
 
 // follow passes on what the builder's stream of messages says.
-func follow(ctx context.Context, body io.Reader, log func(string)) error {
+func follow(ctx context.Context, body io.Reader, log func(string)) (unpulled []string, err error) {
 	progress := newProgress(log)
-	return eachMessage(ctx, body, func(m message) {
+	err = eachMessage(ctx, body, func(m message) {
 		if m.ID != "moby.buildkit.trace" {
 			return
 		}
@@ -95,4 +117,5 @@ func follow(ctx context.Context, body io.Reader, log func(string)) error {
 			log("unreadable progress of the builder: " + err.Error())
 		}
 	})
+	return progress.unpulled, err
 }

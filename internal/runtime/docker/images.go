@@ -9,6 +9,10 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/moby/moby/api/pkg/authconfig"
+	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/client"
 	"github.com/moby/moby/client/pkg/versions"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -112,7 +116,11 @@ func (r *Runtime) PullImage(ctx context.Context, ref string, log func(line strin
 	if !errors.Is(err, runtime.ErrNotFound) {
 		return image, err
 	}
-	body, err := r.api.ImagePull(ctx, ref, client.ImagePullOptions{})
+	auth, err := credentials(ctx, ref)
+	if err != nil {
+		return runtime.Image{}, fmt.Errorf("pull image %q: %w", ref, err)
+	}
+	body, err := r.api.ImagePull(ctx, ref, client.ImagePullOptions{RegistryAuth: auth})
 	if err != nil {
 		return runtime.Image{}, fmt.Errorf("pull image %q: %w", ref, apiError(ctx, err))
 	}
@@ -130,6 +138,30 @@ func (r *Runtime) PullImage(ctx context.Context, ref string, log func(line strin
 		return runtime.Image{}, fmt.Errorf("pull image %q: %w", ref, err)
 	}
 	return r.Image(ctx, ref)
+}
+
+// credentials are what this user has logged in with at the image's registry, as
+// the API wants them; empty where there are none.
+func credentials(ctx context.Context, ref string) (string, error) {
+	image, err := name.ParseReference(ref)
+	if err != nil {
+		return "", err
+	}
+	found, err := authn.Resolve(ctx, authn.DefaultKeychain, image.Context().Registry)
+	if err != nil {
+		return "", fmt.Errorf("find the credentials for %s: %w", image.Context().RegistryStr(), err)
+	}
+	if found == authn.Anonymous {
+		return "", nil
+	}
+	auth, err := authn.Authorization(ctx, found)
+	if err != nil {
+		return "", fmt.Errorf("find the credentials for %s: %w", image.Context().RegistryStr(), err)
+	}
+	return authconfig.Encode(registry.AuthConfig{
+		Username: auth.Username, Password: auth.Password, Auth: auth.Auth,
+		IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken, ServerAddress: image.Context().RegistryStr(),
+	})
 }
 
 // RemoveImage removes the name, and the image with its last name.

@@ -41,7 +41,7 @@ func (r *Runtime) makeMounts(ctx context.Context, spec runtime.BuildSpec) (*moun
 		m.flags += fmt.Sprintf("--mount=type=bind,from=%s,source=/%d,target=%s,ro ", m.image, i, parts[1])
 	}
 	var said []string
-	err := r.build(ctx, func(w io.Writer) error { return writeMounts(w, sources) },
+	_, err := r.build(ctx, func(w io.Writer) error { return writeMounts(w, sources) },
 		client.ImageBuildOptions{Tags: []string{m.image}, Labels: spec.Labels},
 		func(line string) { said = append(said, line) })
 	if err != nil {

@@ -19,6 +19,8 @@ type progress struct {
 	announced map[string]bool
 	failed    map[string]bool
 	partial   map[string]string // the unfinished last line of each step
+	// unpulled are the images that the builder could not ask a registry for.
+	unpulled []string
 }
 
 func newProgress(log func(string)) *progress {
@@ -43,6 +45,13 @@ const (
 // stepName matches the name of a step of the Dockerfile, "[2/4] RUN x" or
 // "[build 2/4] RUN x"; others are the builder's own.
 var stepName = regexp.MustCompile(`(?s)^\[(?:(\S+) )?(\d+)/(\d+)\] (.*)`)
+
+// noSession is how BuildKit fails where a registry wants a token: it asks its
+// client for credentials, even if none are needed, and there is no client.
+const noSession = "no active session"
+
+// imageLookup matches the steps in which the builder asks for an image.
+var imageLookup = regexp.MustCompile(`(?:load metadata for|resolve image config for) (?:docker-image://)?(\S+)$`)
 
 // take reads one StatusResponse.
 func (p *progress) take(trace []byte) error {
@@ -86,6 +95,13 @@ func (p *progress) vertex(data []byte) error {
 	if ended && p.partial[digest] != "" {
 		p.log(p.partial[digest])
 		delete(p.partial, digest)
+	}
+	if image := imageLookup.FindStringSubmatch(name); image != nil && strings.Contains(problem, noSession) {
+		p.unpulled = append(p.unpulled, image[1])
+		return nil
+	}
+	if strings.Contains(problem, noSession) {
+		return nil // of what waits for that
 	}
 	if problem != "" && !p.failed[digest] && !strings.HasSuffix(problem, "context canceled") {
 		p.failed[digest] = true

@@ -15,7 +15,7 @@ func TestRecordedBuild(t *testing.T) {
 	}
 	defer func() { _ = file.Close() }()
 	var lines []string
-	err = follow(t.Context(), file, func(line string) { lines = append(lines, line) })
+	_, err = follow(t.Context(), file, func(line string) { lines = append(lines, line) })
 	if err == nil || !strings.Contains(err.Error(), "exit code: 1") {
 		t.Errorf("error %v", err)
 	}
