@@ -32,7 +32,7 @@ build: ## compile bin/sandbox
 check: ## fast tests: format, vet, unit and golden tests (no engine, no network)
 	scripts/check.sh "$(TAGS)"
 
-test: setup check ## everything: check, the stacks' own tests, integration and e2e against the real engine
+test: engine check ## everything: check, the stacks' own tests, integration and e2e against the real engine
 	scripts/test.sh "$(TAGS)"
 
 e2e: engine ## only the e2e scenarios (RUN=regexp selects)
