@@ -38,10 +38,7 @@ func docker(t *testing.T) *engines.Docker {
 	ourDocker.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		defer cancel()
-		var dir string
-		if dir, ourDocker.err = engines.DefaultDir(); ourDocker.err == nil {
-			ourDocker.engine, ourDocker.err = engines.StartDocker(ctx, dir)
-		}
+		ourDocker.engine, ourDocker.err = engines.StartDocker(ctx, engines.Options{})
 	})
 	if ourDocker.err != nil {
 		t.Fatal(ourDocker.err)

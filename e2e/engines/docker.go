@@ -30,9 +30,20 @@ const (
 	bridgeSubnet = "10.202.0.0/24"
 )
 
+// Options say which Docker to start.
+type Options struct {
+	// Newest is that of Debian's unstable, which changes, instead of the
+	// release's.
+	Newest bool
+	// ContainerdStore keeps images in containerd's store, as new installations
+	// do from Docker 29 on.
+	ContainerdStore bool
+}
+
 // Docker is a Docker daemon that this process started.
 type Docker struct {
 	dir  string
+	opt  Options
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
 	err  error         // how it ended; valid after done
@@ -41,19 +52,30 @@ type Docker struct {
 	bridged bool
 }
 
-// DefaultDir is where the packages, the images and the socket are kept between
+// folder is where the packages, the images and the socket are kept between
 // runs. Whoever starts the daemon there waits for whoever has it.
-func DefaultDir() (string, error) {
+func (o Options) folder() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(cache, "sandbox", "engines", "docker"), nil
+	name := "docker"
+	if o.Newest {
+		name += "-newest"
+	}
+	if o.ContainerdStore {
+		name += "-store"
+	}
+	return filepath.Join(cache, "sandbox", "engines", name), nil
 }
 
-// StartDocker starts the daemon in dir and waits until it answers. Needs root.
-func StartDocker(ctx context.Context, dir string) (*Docker, error) {
-	d := &Docker{dir: dir, done: make(chan struct{})}
+// StartDocker starts the daemon and waits until it answers. Needs root.
+func StartDocker(ctx context.Context, opt Options) (*Docker, error) {
+	dir, err := opt.folder()
+	if err != nil {
+		return nil, fmt.Errorf("start Docker for tests: %w", err)
+	}
+	d := &Docker{dir: dir, opt: opt, done: make(chan struct{})}
 	if err := d.start(ctx); err != nil {
 		return nil, fmt.Errorf("start Docker for tests: %w", err)
 	}
@@ -137,6 +159,9 @@ func (d *Docker) run() error {
 		"--data-root", at("data"), "--exec-root", at("run", "exec"), "--pidfile", at("run", "docker.pid"),
 		"--default-address-pool", "base=10.201.0.0/16,size=24", "--bip", strings.Replace(bridgeSubnet, ".0/", ".1/", 1),
 		"--log-level", "warn")
+	if d.opt.ContainerdStore {
+		d.cmd.Args = append(d.cmd.Args, "--feature", "containerd-snapshotter=true")
+	}
 	// The shim has runc's name: the builder knows no other runtime.
 	d.cmd.Env = append(withoutDocker(os.Environ()), "PATH="+strings.Join([]string{
 		at("bin"), at("root", "usr", "bin"), at("root", "usr", "sbin"), os.Getenv("PATH"),

@@ -8,11 +8,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
-// dockerPackages are Debian's packages that hold the daemon and what it runs.
-// What else they depend on, iptables above all, comes with Podman.
-var dockerPackages = []string{"docker.io", "containerd", "runc", "tini"}
+// source is where packages come from.
+type source struct {
+	suite    string // empty is the machine's own
+	packages []string
+}
+
+// sources are Debian's packages that hold the daemon and what it runs. What else
+// they depend on, iptables above all, comes with Podman. The newest runc needs
+// a newer C library than the release has.
+func (o Options) sources() []source {
+	if o.Newest {
+		return []source{{"sid", []string{"docker.io", "docker-cli", "containerd", "tini-static"}}, {"", []string{"runc"}}}
+	}
+	return []source{{"", []string{"docker.io", "containerd", "runc", "tini"}}}
+}
 
 // unpack makes sure that the daemon, the shim and the docker command are in the
 // folder. The packages are unpacked rather than installed: installing would
@@ -50,16 +63,8 @@ func (d *Docker) download(ctx context.Context, root string) error {
 	if err := os.MkdirAll(packages, 0o755); err != nil {
 		return err
 	}
-	fetch := func() error {
-		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"download", "-q"}, dockerPackages...)...)
-		cmd.Dir = packages
-		return output(cmd)
-	}
-	if err := fetch(); err != nil { // the lists may be missing or old
-		if err := output(exec.CommandContext(ctx, "apt-get", "update", "-q")); err != nil {
-			return err
-		}
-		if err := fetch(); err != nil {
+	for _, from := range d.opt.sources() {
+		if err := d.fetch(ctx, from, packages); err != nil {
 			return err
 		}
 	}
@@ -73,6 +78,58 @@ func (d *Docker) download(ctx context.Context, root string) error {
 		}
 	}
 	return errors.Join(os.Rename(root+".new", root), os.RemoveAll(packages))
+}
+
+// fetch downloads the packages of a source into the folder.
+func (d *Docker) fetch(ctx context.Context, from source, folder string) error {
+	var options []string
+	if from.suite != "" {
+		var err error
+		if options, err = d.lists(ctx, from.suite); err != nil {
+			return err
+		}
+	}
+	apt := func(args ...string) error {
+		cmd := exec.CommandContext(ctx, "apt-get", append(append([]string{"-q"}, options...), args...)...)
+		cmd.Dir = folder
+		return output(cmd)
+	}
+	download := append([]string{"download"}, from.packages...)
+	if from.suite == "" {
+		if err := apt(download...); err == nil {
+			return nil
+		}
+	}
+	// The lists may be missing or old.
+	if err := apt("update"); err != nil {
+		return err
+	}
+	return apt(download...)
+}
+
+// lists prepares a folder for the package lists of another suite, from the
+// machine's own mirror, and returns the options that use it.
+func (d *Docker) lists(ctx context.Context, suite string) ([]string, error) {
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Component: main").Output()
+	if err != nil {
+		return nil, fmt.Errorf("find the machine's mirror: %w", err)
+	}
+	mirror, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	dir := filepath.Join(d.dir, "apt")
+	for _, sub := range []string{"lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	list := filepath.Join(dir, "sources.list")
+	line := "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] " + mirror + " " + suite + " main\n"
+	if err := os.WriteFile(list, []byte(line), 0o644); err != nil {
+		return nil, err
+	}
+	return []string{
+		"-o", "Dir::Etc::sourcelist=" + list, "-o", "Dir::Etc::sourceparts=-",
+		"-o", "Dir::State::lists=" + filepath.Join(dir, "lists"), "-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
+	}, nil
 }
 
 func symlink(target, link string) error {

@@ -2,6 +2,9 @@
 // ends it:
 //
 //	go run ./e2e/engines/run -- sandbox up minimal --runtime docker
+//
+// SANDBOX_TEST_DOCKER=newest takes that of Debian's unstable, and newest-store
+// the same with its images in containerd's store.
 package main
 
 import (
@@ -34,11 +37,10 @@ func run() (err error) {
 	if len(args) == 0 {
 		return errors.New("which command?")
 	}
-	dir, err := engines.DefaultDir()
-	if err != nil {
-		return err
-	}
-	docker, err := engines.StartDocker(ctx, dir)
+	docker, err := engines.StartDocker(ctx, engines.Options{
+		Newest:          os.Getenv("SANDBOX_TEST_DOCKER") != "",
+		ContainerdStore: os.Getenv("SANDBOX_TEST_DOCKER") == "newest-store",
+	})
 	if err != nil {
 		return err
 	}

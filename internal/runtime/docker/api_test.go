@@ -270,7 +270,7 @@ func TestSpec(t *testing.T) {
 // what the kernel only keeps.
 func TestStatsDifference(t *testing.T) {
 	samples := []string{
-		`{"read":"2026-01-02T03:04:07Z","name":"/one","id":"abc","cpu_stats":{"cpu_usage":{"total_usage":500000000}},"memory_stats":{"usage":8192,"limit":99,"stats":{"total_inactive_file":4096}}}`,
+		`{"read":"2026-01-02T03:04:07Z","cpu_stats":{"cpu_usage":{"total_usage":500000000}},"memory_stats":{"usage":8192,"limit":99,"stats":{"total_inactive_file":4096}}}`,
 		`{"read":"2026-01-02T03:04:08Z","name":"/one","id":"abc","cpu_stats":{"cpu_usage":{"total_usage":2500000000}},"memory_stats":{"usage":8192,"limit":99,"stats":{"inactive_file":4096}}}`,
 	}
 	calls := 0

@@ -66,26 +66,26 @@ func (r *Runtime) stat(ctx context.Context, id string) (*runtime.Stats, error) {
 	if s.Read.Year() <= 1 {
 		return nil, nil
 	}
+	c, err := r.Container(ctx, id) // newer daemons leave the name out
+	if errors.Is(err, runtime.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
-	last, ok := r.samples[s.ID]
+	last, ok := r.samples[c.ID]
 	r.mu.Unlock()
 	if !ok {
-		c, err := r.Container(ctx, id)
-		if errors.Is(err, runtime.ErrNotFound) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
 		last.when = c.Started
 	}
 	now := sample{cpu: s.CPUStats.CPUUsage.TotalUsage, when: s.Read}
-	out := &runtime.Stats{ID: s.ID, Name: strings.TrimPrefix(s.Name, "/"), Memory: used(s.MemoryStats), Limit: int64(s.MemoryStats.Limit)}
+	out := &runtime.Stats{ID: c.ID, Name: c.Name, Memory: used(s.MemoryStats), Limit: int64(s.MemoryStats.Limit)}
 	if elapsed := now.when.Sub(last.when); elapsed > 0 && now.cpu >= last.cpu {
 		out.CPU = float64(now.cpu-last.cpu) / float64(elapsed)
 	}
 	r.mu.Lock()
-	r.samples[s.ID] = now
+	r.samples[c.ID] = now
 	r.mu.Unlock()
 	return out, nil
 }
