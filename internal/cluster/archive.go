@@ -22,6 +22,9 @@ import (
 // by the digest of its content, as Podman writes them.
 var layerName = regexp.MustCompile(`^([0-9a-f]{64})\.tar$`)
 
+// blobName matches the blobs of an OCI archive, as Docker writes them from 25 on.
+var blobName = regexp.MustCompile(`^blobs/sha256/([0-9a-f]{64})$`)
+
 // maxMetadata bounds the metadata files of an archive, which are held in
 // memory. The largest, an image's configuration, has a few kilobytes.
 const maxMetadata = 8 << 20
@@ -34,14 +37,18 @@ type archiveManifest struct {
 
 // sparseArchive copies the docker archive r to w as an OCI archive of the image
 // named ref, leaving out the layers that the receiver has. An OCI archive may
-// be incomplete in that way, a docker archive may not. An archive whose layers
-// are not named by their content is copied unchanged.
+// be incomplete in that way, a docker archive may not. From one that is both
+// these layers are left out too. An archive whose layers are not named by their
+// content, as Docker's are before 25, is copied unchanged.
 func sparseArchive(r io.Reader, w io.Writer, ref string, have map[string]bool) error {
 	var head bytes.Buffer
 	in := tar.NewReader(io.TeeReader(r, &head))
 	first, err := in.Next()
 	if err != nil {
 		return fmt.Errorf("read image archive: %w", err)
+	}
+	if strings.HasPrefix(first.Name, "blobs/") {
+		return filterBlobs(tar.NewReader(io.MultiReader(&head, r)), tar.NewWriter(w), have)
 	}
 	if !layerName.MatchString(first.Name) {
 		if _, err := io.Copy(w, io.MultiReader(&head, r)); err != nil {
@@ -51,6 +58,32 @@ func sparseArchive(r io.Reader, w io.Writer, ref string, have map[string]bool) e
 	}
 	in = tar.NewReader(io.MultiReader(&head, r))
 	return convertArchive(in, tar.NewWriter(w), ref, have)
+}
+
+// filterBlobs copies an OCI archive without the blobs that the receiver has.
+func filterBlobs(in *tar.Reader, out *tar.Writer, have map[string]bool) error {
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read image archive: %w", err)
+		}
+		if m := blobName.FindStringSubmatch(h.Name); m != nil && have["sha256:"+m[1]] {
+			continue
+		}
+		if err := out.WriteHeader(h); err != nil {
+			return fmt.Errorf("copy image archive: %w", err)
+		}
+		if _, err := io.Copy(out, in); err != nil {
+			return fmt.Errorf("copy image archive: %w", err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		return fmt.Errorf("end image archive: %w", err)
+	}
+	return nil
 }
 
 func convertArchive(in *tar.Reader, out *tar.Writer, ref string, have map[string]bool) error {

@@ -116,9 +116,33 @@ func TestSparseArchiveLeavesOutKnownLayers(t *testing.T) {
 	}
 }
 
+// Docker's archive is an OCI archive with a docker archive's manifest.
+func TestSparseArchiveOfDocker(t *testing.T) {
+	files := []file{
+		{name: "blobs/sha256/" + sum("app"), content: "app"},
+		{name: "blobs/sha256/" + sum("base"), content: "base"},
+		{name: "index.json", content: "{}"},
+		{name: "manifest.json", content: "[]"},
+		{name: "oci-layout", content: "{}"},
+	}
+	var out bytes.Buffer
+	if err := sparseArchive(archive(t, files...), &out, "localhost/app:1", map[string]bool{"sha256:" + sum("base"): true}); err != nil {
+		t.Fatal(err)
+	}
+	got := unpack(t, &out)
+	if _, there := got["blobs/sha256/"+sum("base")]; there || len(got) != len(files)-1 || got["blobs/sha256/"+sum("app")] != "app" || got["index.json"] != "{}" {
+		t.Errorf("got %v", got)
+	}
+	cut := archive(t, files...)
+	cut.Truncate(1100)
+	if err := sparseArchive(cut, io.Discard, "localhost/app:1", nil); err == nil {
+		t.Error("half an archive went unnoticed")
+	}
+}
+
 // An archive of another engine's making must arrive as it is.
 func TestSparseArchiveCopiesWhatItDoesNotKnow(t *testing.T) {
-	in := archive(t, file{name: "blobs/sha256/" + sum("base"), content: "base"}, file{name: "manifest.json", content: "[]"})
+	in := archive(t, file{name: sum("base") + "/layer.tar", content: "base"}, file{name: "manifest.json", content: "[]"})
 	want := bytes.Clone(in.Bytes())
 	var out bytes.Buffer
 	if err := sparseArchive(in, &out, "x", map[string]bool{"sha256:" + sum("base"): true}); err != nil {
