@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandbox-stack/sandbox/internal/doctor"
-	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/render"
 	"github.com/sandbox-stack/sandbox/internal/session"
 	"github.com/sandbox-stack/sandbox/internal/stack"
@@ -77,8 +78,8 @@ func (a *app) examined(argv []string) (*session.Wanted, error) {
 	arg := "."
 	if len(argv) == 1 {
 		arg = argv[0]
-	} else if _, err := stack.Load(arg); err != nil {
-		return nil, nil //nolint:nilerr // a folder without a stack is usual here
+	} else if _, err := os.Stat(stack.FileName); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
 	wanted, err := session.Load(arg, a.name)
 	return &wanted, err
@@ -222,11 +223,15 @@ func (a *app) preflight(ctx context.Context, wanted session.Wanted, opt session.
 		return nil
 	}
 	fresh, err := doctor.Unheard(host.CacheDir, report)
-	if err != nil {
-		return fault.Wrap(fault.Failed, err, "check that the folder can be written", "what was warned of can't be noted in %s", host.CacheDir)
+	rows := make([]render.Check, len(fresh))
+	for i, c := range fresh {
+		rows[i] = row(c)
 	}
-	for _, c := range fresh {
-		if err := render.WriteWarning(a.Err, row(c), a.style(a.Err)); err != nil {
+	if err != nil {
+		rows = append(rows, render.Check{What: "these warnings will be shown again", Why: err.Error()})
+	}
+	for _, r := range rows {
+		if err := render.WriteWarning(a.Err, r, a.style(a.Err)); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -131,6 +132,9 @@ func checkRunning(ctx context.Context, e *exam) Finding {
 		mode := "rootful"
 		if e.info.Rootless {
 			mode = "rootless"
+		}
+		if !slices.Contains(e.sockets(), e.info.Socket) {
+			return ok("%s %s answers, %s, by a service that sandbox starts", e.info.Engine, e.info.Version, mode)
 		}
 		return ok("%s %s answers, %s, on %s", e.info.Engine, e.info.Version, mode, e.info.Socket)
 	}

@@ -2,19 +2,19 @@ package doctor
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/sandbox-stack/sandbox/internal/state"
 )
 
 // heardFile notes, in the cache, which warnings were shown.
 const heardFile = "warned.json"
 
 // Unheard returns the warnings that the user was not shown yet, and notes that
-// they are shown now. One that went away and comes back is new.
+// they are shown now. One that went away and comes back is new. The error is
+// about the note: the warnings are there all the same.
 func Unheard(cacheDir string, report Report) (fresh []Result, err error) {
 	path := filepath.Join(cacheDir, heardFile)
 	var heard []string
@@ -22,8 +22,8 @@ func Unheard(cacheDir string, report Report) (fresh []Result, err error) {
 	if err == nil {
 		err = json.Unmarshal(text, &heard)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		heard = nil // a damaged note costs a repeated warning
+	if err != nil {
+		heard = nil // no note, or a damaged one, costs a repeated warning
 	}
 	var now []string
 	for _, c := range report.Checks {
@@ -38,28 +38,12 @@ func Unheard(cacheDir string, report Report) (fresh []Result, err error) {
 	if slices.Equal(now, heard) {
 		return fresh, nil
 	}
-	return fresh, writeNote(path, now)
-}
-
-// writeNote replaces the file, so that a reader never sees half of it.
-func writeNote(path string, ids []string) error {
-	text, err := json.Marshal(ids)
-	if err != nil {
-		return err
+	text, err = json.Marshal(now)
+	if err == nil {
+		err = os.MkdirAll(cacheDir, 0o700)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
+	if err == nil {
+		err = state.WriteFile(path, text)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), heardFile+"-*")
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("%w", errors.Join(err, os.Remove(temp.Name())))
-	}
-	return nil
+	return fresh, err
 }

@@ -1,7 +1,7 @@
 package doctor
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
@@ -193,14 +192,21 @@ func (r run) apply(ctx context.Context, text string, line func(string)) error {
 	if r.input != "" {
 		cmd.Stdin = strings.NewReader(r.input)
 	}
+	out, in := io.Pipe()
+	cmd.Stdout, cmd.Stderr = in, in
 	var tail []string
-	out := &lineWriter{line: func(l string) {
-		tail = append(tail, l)
-		tail = tail[max(0, len(tail)-lastLines):]
-		line(l)
-	}}
-	cmd.Stdout, cmd.Stderr = out, out
-	err := errors.Join(cmd.Run(), out.flush())
+	read := make(chan error, 1)
+	go func() {
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			tail = append(tail, lines.Text())
+			tail = tail[max(0, len(tail)-lastLines):]
+			line(lines.Text())
+		}
+		read <- errors.Join(lines.Err(), out.CloseWithError(lines.Err()))
+	}()
+	err := cmd.Run()
+	err = errors.Join(err, in.Close(), <-read)
 	if err == nil {
 		return nil
 	}
@@ -212,34 +218,4 @@ func (r run) apply(ctx context.Context, text string, line func(string)) error {
 		why += "; it needs root, and sudo must not ask for a password here"
 	}
 	return &fault.Error{Code: fault.Failed, What: "the repair failed", Why: why, Try: text, Log: tail, Cause: err}
-}
-
-// lineWriter cuts what is written to it into lines.
-type lineWriter struct {
-	mu   sync.Mutex
-	rest []byte
-	line func(string)
-}
-
-var _ io.Writer = (*lineWriter)(nil)
-
-func (w *lineWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.rest = append(w.rest, p...)
-	for {
-		end := bytes.IndexAny(w.rest, "\n\r")
-		if end < 0 {
-			return len(p), nil
-		}
-		if text := strings.TrimSpace(string(w.rest[:end])); text != "" {
-			w.line(text)
-		}
-		w.rest = w.rest[end+1:]
-	}
-}
-
-func (w *lineWriter) flush() error {
-	_, err := w.Write([]byte("\n"))
-	return err
 }
