@@ -114,7 +114,7 @@ func TestTerminal(t *testing.T) {
 	w := newWorld(t, name)
 	t.Run("from up into the dashboard and back, and out of it", func(t *testing.T) {
 		w.t = t
-		p := w.onTerminal(80, 24, "up", "minimal", "--name", name, "--ports", "auto")
+		p := w.fromShell(80, 24, "up", "minimal", "--name", name, "--ports", "auto")
 		p.until(time.Minute, "the cluster's step", func(s string) bool {
 			return strings.Contains(s, "running   cluster") && strings.Contains(s, "enter dashboard")
 		})
@@ -134,9 +134,11 @@ func TestTerminal(t *testing.T) {
 		p.shows("esc leave it running")
 		p.types("\x1b")
 		p.shows("the run goes on in the background")
-		p.endsWith(0)
+		p.shows("ended with 0")
 		p.isClean()
 		w.must("status", "--name", name, "--wait", "5m")
+		p.types("\r")
+		p.endsWith(0)
 	})
 	t.Run("the dashboard must be left clean", func(t *testing.T) {
 		w.t = t

@@ -40,6 +40,20 @@ type terminal struct {
 // onTerminal starts the program on a terminal of w columns and h lines.
 func (w *world) onTerminal(width, height int, args ...string) *terminal {
 	w.t.Helper()
+	return w.startOnTerminal(width, height, w.command(context.WithoutCancel(w.t.Context()), args...))
+}
+
+// fromShell starts the program on a terminal from a shell, which says with what
+// code it has ended and stays there until a line is typed.
+func (w *world) fromShell(width, height int, args ...string) *terminal {
+	w.t.Helper()
+	cmd := w.command(context.WithoutCancel(w.t.Context()))
+	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `"$@"; echo "ended with $?"; read line`, "sh", w.bin}, args...)
+	return w.startOnTerminal(width, height, cmd)
+}
+
+func (w *world) startOnTerminal(width, height int, cmd *exec.Cmd) *terminal {
+	w.t.Helper()
 	master, slave, err := pty.Open()
 	if err != nil {
 		w.t.Fatalf("these tests need pseudo-terminals: %v", err)
@@ -49,7 +63,7 @@ func (w *world) onTerminal(width, height int, args ...string) *terminal {
 	if p.modes, err = unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS); err != nil {
 		w.t.Fatal(err)
 	}
-	p.cmd = w.command(context.WithoutCancel(w.t.Context()), args...)
+	p.cmd = cmd
 	p.cmd.Env = append(p.cmd.Env, "TERM=xterm-256color", "CI=", "GITHUB_ACTIONS=")
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}

@@ -16,7 +16,8 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/session"
 )
 
-// actions is what the dashboard can do to a sandbox.
+// actions is what the dashboard can do to a sandbox, which other commands may
+// have changed since it was opened.
 type actions struct {
 	s       *session.Session
 	events  string // where the runs are recorded
@@ -47,12 +48,20 @@ func (a actions) ShellCommand(_ context.Context, component string) ([]string, er
 
 // Describe returns all there is to know of a component.
 func (a actions) Describe(ctx context.Context, component string) (string, error) {
-	return a.s.Describe(ctx, component)
+	now, err := a.s.Reread()
+	if err != nil {
+		return "", err
+	}
+	return now.Describe(ctx, component)
 }
 
 // Restart restarts a component.
 func (a actions) Restart(ctx context.Context, component string) error {
-	return a.s.Restart(ctx, component)
+	now, err := a.s.Reread()
+	if err != nil {
+		return err
+	}
+	return now.Restart(ctx, component)
 }
 
 // RestartCost says what that costs beyond a moment.
@@ -72,12 +81,20 @@ func (a actions) look(ctx context.Context, what string) error {
 
 // Plan says what Terraform would do to a module.
 func (a actions) Plan(ctx context.Context, module string) (string, error) {
-	return a.s.Plan(ctx, module)
+	now, err := a.s.Reread()
+	if err != nil {
+		return "", err
+	}
+	return now.Plan(ctx, module)
 }
 
 // Apply applies a module, and has it compared after that.
 func (a actions) Apply(ctx context.Context, module string) error {
-	if _, err := a.s.Apply(ctx, module, event.Discard); err != nil {
+	now, err := a.s.Reread()
+	if err != nil {
+		return err
+	}
+	if _, err := now.Apply(ctx, module, event.Discard); err != nil {
 		return err
 	}
 	return a.look(ctx, "terraform/"+module)

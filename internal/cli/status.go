@@ -60,7 +60,11 @@ func statusOf(ctx context.Context, name string, wait time.Duration) (render.Stat
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		st := s.Status(ctx)
+		now, err := s.Reread()
+		if err != nil {
+			return render.Status{}, err
+		}
+		st := now.Status(ctx)
 		if st.State.Healthy() || !time.Now().Before(deadline) {
 			return st, nil
 		}

@@ -18,11 +18,15 @@ import (
 // engines are the values of --runtime.
 var engines = []string{"auto", "docker", "podman"}
 
+// builders are the values of --builder.
+var builders = []string{session.BuilderAuto, session.BuilderBuildah}
+
 func (a *app) upCommand() *cobra.Command {
 	var opt struct {
 		ports, images  string
 		runtime        string
 		remoteEngine   bool
+		builder        string
 		junit          string
 		strict, dryRun bool
 		skipChecks     bool
@@ -55,6 +59,9 @@ already is left alone, what is missing is made.`,
 					return err
 				}
 			}
+			if err := oneOf(cmd, "builder", opt.builder, builders...); err != nil {
+				return err
+			}
 			if opt.timeout < 0 {
 				return negative(cmd, "timeout")
 			}
@@ -62,7 +69,7 @@ already is left alone, what is missing is made.`,
 			if len(argv) == 1 {
 				arg = argv[0]
 			}
-			if a.mode() == render.ModeTTY && !opt.dryRun && isTerminal(a.In) && !a.supervised() {
+			if a.mode() == render.ModeTTY && !opt.dryRun && isTerminal(a.In) && !a.supervised() && !leadsSession() {
 				return a.supervise()
 			}
 			wanted, err := session.Load(arg, a.name)
@@ -77,7 +84,7 @@ already is left alone, what is missing is made.`,
 			defer cancel()
 			options := session.Options{
 				AutoPorts: opt.ports == "auto", Images: opt.images, Strict: opt.strict,
-				Runtime: opt.runtime, RemoteEngine: opt.remoteEngine,
+				Runtime: opt.runtime, RemoteEngine: opt.remoteEngine, Builder: opt.builder,
 			}
 			if !opt.skipChecks {
 				if err := a.preflight(ctx, wanted, options); err != nil {
@@ -91,6 +98,7 @@ already is left alone, what is missing is made.`,
 	f.StringVar(&opt.ports, "ports", "fixed", "ports on this machine: fixed (the stack's), auto (free ones)")
 	f.StringVar(&opt.images, "images", "auto", "where platform images come from: auto, packages, registry")
 	f.StringVar(&opt.runtime, "runtime", "", "container engine: auto (the one that runs), docker, podman; without it, SANDBOX_RUNTIME or auto")
+	f.StringVar(&opt.builder, "builder", session.BuilderAuto, "what builds the stack's images: auto (the engine), buildah")
 	f.BoolVar(&opt.remoteEngine, "remote-engine", false, "allow a Docker on another machine, whose ports and files are shared with this one")
 	f.BoolVar(&opt.strict, "strict", false, "fail where a component would be off for lack of its image")
 	f.BoolVar(&opt.skipChecks, "skip-checks", false, "do not check this machine first, as sandbox doctor does")
@@ -98,6 +106,7 @@ already is left alone, what is missing is made.`,
 	f.StringVar(&opt.junit, "junit", "", "write a JUnit report of the steps and the health to this file")
 	f.DurationVar(&opt.timeout, "timeout", 0, "give up after this long, for example 20m (default: no limit)")
 	must(cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions(engines, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("builder", cobra.FixedCompletions(builders, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("ports", cobra.FixedCompletions([]string{"fixed", "auto"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("images", cobra.FixedCompletions([]string{"auto", "packages", "registry"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
@@ -111,7 +120,9 @@ func (a *app) up(ctx context.Context, wanted session.Wanted, opt session.Options
 			a.notice("the dashboard has ended: " + err.Error())
 		}
 	}
-	a.onEscape = a.leave
+	if a.supervised() {
+		a.onEscape = a.leave
+	}
 	sinks, drawn, err := a.sinks(junit)
 	if err != nil {
 		return err

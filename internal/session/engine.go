@@ -10,7 +10,9 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/cluster"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/buildah"
 	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
+	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
 	"github.com/sandbox-stack/sandbox/internal/state"
 )
 
@@ -78,6 +80,31 @@ func engineFor(dir *state.Dir, asked detect.Choice) (detect.Choice, error) {
 	was.Why = "the sandbox was made with it"
 	was.Remote = was.Remote || asked.Remote
 	return was, nil
+}
+
+// The values of Options.Builder.
+const (
+	BuilderAuto    = "auto"
+	BuilderBuildah = "buildah"
+)
+
+// openBuilder prepares what builds the stack's images: the engine itself, or
+// Buildah, which needs Podman's settings on whatever engine. dir is the engine's
+// private folder.
+func (s *Session) openBuilder(dir string) error {
+	s.images, s.restore = s.engine, func() error { return nil }
+	if s.opt.Builder != BuilderBuildah {
+		return nil
+	}
+	images, err := buildah.New(s.engine, dir)
+	if err != nil {
+		return err
+	}
+	s.images = images
+	if s.info.Engine != detect.Podman {
+		s.restore, err = podman.Adapt(dir)
+	}
+	return err
 }
 
 // recordEngine notes the engine in the record.

@@ -28,8 +28,8 @@ type record struct {
 }
 
 // follow passes on the last recorded run of the sandbox, and what is recorded
-// after it, until ctx ends or the sandbox is removed. idle is called whenever
-// no run is under way.
+// after it, until ctx ends or the sandbox is removed. idle is called when no run
+// is under way, and again after each run.
 func follow(ctx context.Context, dir *state.Dir, emit func(event.Envelope) error, idle func()) error {
 	var rec record
 	defer func() {
@@ -39,7 +39,7 @@ func follow(ctx context.Context, dir *state.Dir, emit func(event.Envelope) error
 	}()
 	tick := time.NewTicker(followInterval)
 	defer tick.Stop()
-	running := false
+	running, told := false, false
 	for first := true; ; first = false {
 		list, err := rec.more(dir.Events())
 		if errors.Is(err, errRemoved) {
@@ -52,6 +52,7 @@ func follow(ctx context.Context, dir *state.Dir, emit func(event.Envelope) error
 			list = lastRun(list)
 		}
 		for _, e := range list {
+			told = told && e.PlanReady == nil
 			running = e.RunFinished == nil && (running || e.PlanReady != nil)
 			if err := emit(e); err != nil {
 				return err
@@ -65,7 +66,8 @@ func follow(ctx context.Context, dir *state.Dir, emit func(event.Envelope) error
 			}
 			running = held
 		}
-		if !running {
+		if !running && !told {
+			told = true
 			idle()
 		}
 		select {

@@ -19,20 +19,14 @@ func following(t *testing.T, dir *state.Dir) (next func() event.Envelope, ended 
 	ctx, cancel := context.WithCancel(t.Context())
 	said := make(chan event.Envelope)
 	end := make(chan error, 1)
-	idle := false
 	go func() {
 		end <- follow(ctx, dir, func(e event.Envelope) error {
-			idle = false
 			select {
 			case said <- e:
 			case <-ctx.Done():
 			}
 			return nil
 		}, func() {
-			if idle {
-				return // it is said at each look
-			}
-			idle = true
 			select {
 			case said <- event.Envelope{}:
 			case <-ctx.Done():

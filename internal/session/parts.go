@@ -200,7 +200,7 @@ func (s *Session) buildImage(ctx context.Context, name string, rep event.Reporte
 	if spec.Base != nil {
 		build.BaseArg, build.BaseRef = spec.Base.Arg, s.ref(spec.Base.Image)
 	}
-	built, err := image.Build(ctx, s.engine, build, rep)
+	built, err := image.Build(ctx, s.images, build, rep)
 	if err != nil {
 		return steps.Result{}, err
 	}

@@ -46,6 +46,9 @@ type Options struct {
 	// Runtime is the container engine: docker, podman, or auto or empty for the
 	// one that runs. One that exists stays on its own.
 	Runtime string
+	// Builder is what builds the stack's images: buildah, or auto or empty for
+	// the engine.
+	Builder string
 	// RemoteEngine allows an engine on another machine.
 	RemoteEngine bool
 }
@@ -70,6 +73,9 @@ type Session struct {
 	disconnected bool
 	info         runtime.Info
 	found        detect.Found // why it is this engine
+	// images is the engine with what builds images; restore undoes what that needs.
+	images  runtime.Runtime
+	restore func() error
 	ports        map[string]int
 
 	builder  *packages.Builder
@@ -210,6 +216,19 @@ func recorded(name string) (*Session, error) {
 	return s, nil
 }
 
+// Reread returns the sandbox as it is recorded now, by this session's engine: for
+// those who look for longer, while other commands change it. It lives as long as
+// s does and must not be closed.
+func (s *Session) Reread() (*Session, error) {
+	now, err := recorded(s.name)
+	if err != nil {
+		return nil, err
+	}
+	now.engine, now.info, now.found = s.engine, s.info, s.found
+	now.builder, now.resolver, now.releases = s.builder, s.resolver, s.releases
+	return now, nil
+}
+
 // openState opens the state folder of a sandbox, whose name was checked.
 func openState(name string) (*state.Dir, error) {
 	dir, err := state.Open(name)
@@ -242,6 +261,9 @@ func (s *Session) open(ctx context.Context) error {
 	}
 	if s.info, err = s.engine.Info(ctx); err != nil {
 		return fmt.Errorf("describe the container engine: %w", err)
+	}
+	if err := s.openBuilder(engineDir); err != nil {
+		return err
 	}
 	if s.builder, s.resolver, err = newResolver(s.engine, s.opt.Images); err != nil {
 		return err
@@ -304,7 +326,10 @@ func (s *Session) disconnect() error {
 		return nil
 	}
 	s.disconnected = true
-	return s.engine.Close()
+	if s.restore == nil {
+		return s.engine.Close()
+	}
+	return errors.Join(s.restore(), s.engine.Close())
 }
 
 // Events is the file that runs of the sandbox are recorded in.
