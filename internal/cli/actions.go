@@ -55,6 +55,15 @@ func (a actions) Describe(ctx context.Context, component string) (string, error)
 	return now.Describe(ctx, component)
 }
 
+// PreviousLog returns what a component logged before its last restart.
+func (a actions) PreviousLog(ctx context.Context, component string) (string, error) {
+	now, err := a.s.Reread()
+	if err != nil {
+		return "", err
+	}
+	return now.PreviousLog(ctx, component)
+}
+
 // Restart restarts a component.
 func (a actions) Restart(ctx context.Context, component string) error {
 	now, err := a.s.Reread()
@@ -118,6 +127,9 @@ func (a actions) CLICommand(screen, subject string) string {
 	case "steps":
 		return "sandbox replay " + a.events + " --speed 0"
 	case "logs":
+		if parts := strings.SplitN(subject, "/", 3); len(parts) == 3 {
+			subject = parts[0] + "/" + parts[1] // logs are of whole releases
+		}
 		return strings.TrimRight("sandbox logs "+subject, " ") + " --follow" + name
 	case "alerts":
 		return "sandbox exec" + name + ` -- sh -c 'curl -s "$PROMETHEUS_URL/api/v1/alerts"'`

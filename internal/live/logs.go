@@ -142,7 +142,7 @@ func (l *live) logSources() []logSource {
 		}
 		for _, status := range p.Status.ContainerStatuses {
 			if status.ContainerID != "" {
-				list = append(list, l.podLog(component, p, status))
+				list = append(list, l.podLog(component+"/"+workloadOf(p)+"/Pod/"+p.Name, p, status))
 			}
 		}
 	}

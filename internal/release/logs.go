@@ -73,9 +73,9 @@ func (c *cluster) tail(ctx context.Context, namespace, pod, container string) []
 	var lines []string
 	var err error
 	for range 4 { // a container that is being replaced has no log for a moment
-		lines, err = c.readLog(ctx, namespace, pod, container, true)
+		lines, err = c.readLog(ctx, namespace, pod, container, true, tailLines)
 		if err != nil || len(lines) == 0 {
-			lines, err = c.readLog(ctx, namespace, pod, container, false)
+			lines, err = c.readLog(ctx, namespace, pod, container, false, tailLines)
 		}
 		if len(lines) != 1 || !strings.HasPrefix(lines[0], "unable to retrieve container logs") {
 			break
@@ -94,9 +94,9 @@ func (c *cluster) tail(ctx context.Context, namespace, pod, container string) []
 	return lines
 }
 
-func (c *cluster) readLog(ctx context.Context, namespace, pod, container string, previous bool) (lines []string, err error) {
+func (c *cluster) readLog(ctx context.Context, namespace, pod, container string, previous bool, tail int64) (lines []string, err error) {
 	stream, err := c.kube.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{
-		Container: container, Previous: previous, TailLines: ptr.To[int64](tailLines), LimitBytes: ptr.To[int64](64 << 10),
+		Container: container, Previous: previous, TailLines: ptr.To(tail), LimitBytes: ptr.To[int64](64 << 10),
 	}).Stream(ctx)
 	if err != nil {
 		return nil, err

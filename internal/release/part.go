@@ -114,6 +114,51 @@ func (c *cluster) describe(kind schema.GroupKind, namespace, name string) (strin
 	return text, nil
 }
 
+// earlierLines is how many lines of an earlier log are read of each container.
+const earlierLines = 1000
+
+// errNoRestart says that there is no log of an earlier run.
+var errNoRestart = errors.New("none of its containers was restarted")
+
+// PreviousLog is what the containers of a part logged before they were last
+// restarted.
+func (r *Release) PreviousLog(ctx context.Context, part string) (string, error) {
+	refs, pod, c, err := r.find(ctx, part)
+	if err != nil {
+		return "", err
+	}
+	s, err := c.take(ctx, refs)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, o := range refs {
+		u := s.objects[o]
+		if u == nil {
+			continue
+		}
+		for _, p := range s.podsOf(u) {
+			if pod != "" && p.Name != pod {
+				continue
+			}
+			for _, status := range p.Status.ContainerStatuses {
+				if status.RestartCount == 0 {
+					continue
+				}
+				lines, err := c.readLog(ctx, p.Namespace, p.Name, status.Name, true, earlierLines)
+				if err != nil {
+					return "", err
+				}
+				fmt.Fprintf(&b, "--- pod %s, container %s, before restart %d\n%s\n", p.Name, status.Name, status.RestartCount, strings.Join(lines, "\n"))
+			}
+		}
+	}
+	if b.Len() == 0 {
+		return "", errNoRestart
+	}
+	return b.String(), nil
+}
+
 // Pod names a pod of the part that runs, a ready one where there is one.
 func (r *Release) Pod(ctx context.Context, part string) (namespace, name string, err error) {
 	refs, pod, c, err := r.find(ctx, part)

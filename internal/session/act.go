@@ -105,6 +105,23 @@ func (s *Session) Describe(ctx context.Context, component string) (string, error
 	return strings.Join(texts, "---\n"), nil
 }
 
+// PreviousLog returns what the containers of a release, or of a part of it,
+// logged before they were last restarted.
+func (s *Session) PreviousLog(ctx context.Context, component string) (string, error) {
+	t, err := s.target(ctx, component)
+	if err != nil {
+		return "", err
+	}
+	if t.release == nil {
+		return "", fault.New(fault.Invalid, component+" has no earlier log", "only the containers of pods keep one", "sandbox logs")
+	}
+	text, err := t.release.PreviousLog(ctx, t.part)
+	if err != nil {
+		return "", fault.Wrap(fault.Unavailable, err, "sandbox logs", "no earlier log of %s", component)
+	}
+	return text, nil
+}
+
 func (s *Session) describeImage(ctx context.Context, id string) (string, error) {
 	ref := s.ref(id)
 	if ref == "" {

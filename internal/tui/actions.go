@@ -21,6 +21,9 @@ type Actions interface {
 	ShellCommand(ctx context.Context, component string) ([]string, error)
 	// Describe returns all there is to know of a component, as text.
 	Describe(ctx context.Context, component string) (string, error)
+	// PreviousLog returns what a component's containers logged before their last
+	// restart.
+	PreviousLog(ctx context.Context, component string) (string, error)
 	// Restart restarts a component. The user has been asked.
 	Restart(ctx context.Context, component string) error
 	// RestartCost says what that costs beyond a moment, or "". It must return

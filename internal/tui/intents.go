@@ -264,6 +264,8 @@ func (m *model) reach(i intent) tea.Cmd {
 	switch i {
 	case shell:
 		return m.shell(c)
+	case previousLog:
+		return m.read(patience, c+" before its last restart", func(ctx context.Context) (string, error) { return m.actions.PreviousLog(ctx, c) })
 	case describe:
 		return m.read(patience, c, func(ctx context.Context) (string, error) { return m.actions.Describe(ctx, c) })
 	case restart:

@@ -66,6 +66,10 @@ const (
 	onlyHits
 	invertHits
 	chooseSource
+	cycleLevel
+	narrowSpan
+	widenSpan
+	previousLog
 
 	onlyWarnings
 
@@ -217,6 +221,10 @@ var keyMap = []binding{
 	bind(follow, "follow", groupLogs, "F", "follow on and off", "F").only(logsScreen).hinted(),
 	bind(wrapLines, "wrap", groupLogs, "w", "wrap lines on and off", "w").only(logsScreen).hinted(),
 	bind(showTimes, "times", groupLogs, "t", "times on and off", "t").only(logsScreen),
+	bind(cycleLevel, "level", groupLogs, "v", "all, warnings, errors", "v").only(logsScreen),
+	bind(narrowSpan, "narrow", groupLogs, "]", "shorter time range", "]").only(logsScreen),
+	bind(widenSpan, "widen", groupLogs, "[", "longer time range", "[").only(logsScreen),
+	bind(previousLog, "previous-log", groupLogs, "p", "log before the last restart", "p").only(logsScreen, overview).acting(),
 	bind(mark, "mark", groupLogs, "m", "draw a mark", "m").only(logsScreen).hinted(),
 
 	bind(onlyWarnings, "warnings", groupEvents, "w", "warnings only", "w").only(eventsScreen).hinted(),

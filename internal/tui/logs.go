@@ -20,6 +20,9 @@ type logsTab struct {
 	source  string // a component; "" shows all
 	pattern pattern
 	only    bool // show lines that match only
+	level   int  // index in levels
+	span    int  // index in spans
+	since   time.Time
 	wrap    bool
 	times   bool
 	follow  bool
@@ -68,7 +71,7 @@ func (l *logsTab) sync(m *model) {
 
 func (l *logsTab) look(n int) {
 	e := l.lines[n-l.first]
-	if l.source != "" && !inside(e.Component, l.source) {
+	if l.source != "" && !inside(e.Component, l.source) || e.Time.Before(l.since) || !levels[l.level].shows(e.Line) {
 		return
 	}
 	if !l.pattern.empty() {
@@ -84,6 +87,29 @@ func (l *logsTab) look(n int) {
 	if !l.follow {
 		l.unread++
 	}
+}
+
+// levels are how bad a line must be to be shown.
+var levels = []struct {
+	name  string
+	shows func(line string) bool
+}{
+	{"", func(string) bool { return true }},
+	{"warnings", func(line string) bool { return levelTone(line) != toneNone }},
+	{"errors", func(line string) bool { return levelTone(line) == toneBad }},
+}
+
+// spans are how far back lines are shown; the first is all there are.
+var logSpans = []time.Duration{0, 15 * time.Minute, 5 * time.Minute, time.Minute}
+
+// narrow takes the next shorter span, or the next longer one.
+func (l *logsTab) narrow(now time.Time, by int) {
+	l.span = min(max(0, l.span+by), len(logSpans)-1)
+	l.since = time.Time{}
+	if d := logSpans[l.span]; d > 0 {
+		l.since = now.Add(-d)
+	}
+	l.reset()
 }
 
 // reset looks at all lines again, and stays near the line it was at.
@@ -155,6 +181,11 @@ func (l *logsTab) do(m *model, i intent) (tea.Cmd, bool) {
 		l.marks = append(l.marks, logMark{after: l.seen - 1, at: m.state.now})
 	case nextHit, previousHit:
 		l.jump(m, i == nextHit)
+	case cycleLevel:
+		l.level = (l.level + 1) % len(levels)
+		l.reset()
+	case narrowSpan, widenSpan:
+		l.narrow(m.state.now, map[intent]int{narrowSpan: 1, widenSpan: -1}[i])
 	case onlyHits:
 		if l.pattern.empty() {
 			m.say(toneNone, "nothing is searched for: / first")
@@ -319,6 +350,10 @@ func (l *logsTab) sources() []choice {
 	counts := map[string]int{}
 	for _, e := range l.lines {
 		counts[e.Component]++
+		// What says more than a release is a pod of it.
+		if parts := strings.SplitN(e.Component, "/", 3); len(parts) == 3 {
+			counts[parts[0]+"/"+parts[1]]++
+		}
 	}
 	names := make([]string, 0, len(counts))
 	for name := range counts {

@@ -72,7 +72,7 @@ func TestLogsFollow(t *testing.T) {
 
 func TestLogsOfOneSource(t *testing.T) {
 	d := logDash(t)
-	d.types("S<down><down><enter>")
+	d.types("S<down><down><down><enter>")
 	assert.Equal(t, "release/web/Deployment/web", d.logs.source)
 	assert.Equal(t, []string{"00", "10", "20", "30", "40", "50", "60", "70", "80", "90"}, d.visible())
 	d.logs.show("release")
@@ -194,4 +194,46 @@ func TestLogsOfAComponentAreNotFiltered(t *testing.T) {
 	assert.Contains(t, d.screenText(), "no line matches")
 	d.want(goOverview, showLogs)
 	assert.Len(t, d.visible(), 10)
+}
+
+func TestLogsOfALevelAndATime(t *testing.T) {
+	d := newDash(t)
+	d.log("aws", "an ERROR", "a WARNING", "all is well")
+	d.look()
+	d.want(goLogs, cycleLevel)
+	assert.Contains(t, d.screenText(), "2 lines, warnings")
+	d.want(cycleLevel)
+	assert.Contains(t, d.screenText(), "an ERROR")
+	assert.NotContains(t, d.screenText(), "a WARNING")
+	d.want(cycleLevel)
+	assert.Contains(t, d.screenText(), "all is well")
+
+	d.clock = d.clock.Add(10 * time.Minute)
+	d.log("aws", "ten minutes later")
+	d.look()
+	d.update(tickMsg{})
+	d.want(narrowSpan, narrowSpan)
+	assert.Contains(t, d.screenText(), "1 lines, last 5m")
+	assert.NotContains(t, d.screenText(), "all is well")
+	d.want(widenSpan, widenSpan, widenSpan)
+	assert.Contains(t, d.screenText(), "all is well")
+}
+
+func TestLogsOfAPodAreItsReleases(t *testing.T) {
+	d := newDash(t)
+	d.log("release/web/Deployment/web/Pod/web-1", "of the one")
+	d.log("release/web/Deployment/web/Pod/web-2", "of the other")
+	d.look()
+	d.want(goLogs)
+	d.logs.show("release/web")
+	assert.Contains(t, d.screenText(), "of the one")
+	assert.Contains(t, d.screenText(), "of the other")
+	d.logs.show("release/web/Deployment/web/Pod/web-2")
+	assert.NotContains(t, d.screenText(), "of the one")
+	assert.Contains(t, d.screenText(), "of the other")
+	var keys []string
+	for _, s := range d.logs.sources() {
+		keys = append(keys, s.key)
+	}
+	assert.Contains(t, keys, "release/web")
 }

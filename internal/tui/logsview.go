@@ -3,6 +3,7 @@ package tui
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -55,6 +56,10 @@ func (l *logsTab) detailPane(*model, int, int) pane { return pane{} }
 // nothing says why there is nothing to see, and the way out.
 func (l *logsTab) nothing() string {
 	switch {
+	case l.level > 0:
+		return "no line of level " + levels[l.level].name + "; v shows other levels"
+	case !l.since.IsZero():
+		return "nothing was logged in the last " + short(logSpans[l.span]) + "; [ widens"
 	case l.only:
 		return "no line matches " + l.pattern.text + "; esc shows all"
 	case l.source != "":
@@ -73,6 +78,12 @@ func (l *logsTab) note() string {
 		}
 		parts = append(parts, fmt.Sprintf("%s: %d %s", l.pattern.text, len(l.hits), what))
 	}
+	if l.level > 0 {
+		parts = append(parts, levels[l.level].name)
+	}
+	if !l.since.IsZero() {
+		parts = append(parts, "last "+short(logSpans[l.span]))
+	}
 	if l.right > 0 {
 		parts = append(parts, fmt.Sprintf("column %d", l.right+1))
 	}
@@ -86,6 +97,9 @@ func (l *logsTab) note() string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// short writes a span of whole minutes.
+func short(d time.Duration) string { return fmt.Sprintf("%dm", int(d.Minutes())) }
 
 // bytesPerColumn is more than what is needed to fill a column with text.
 const bytesPerColumn = 16

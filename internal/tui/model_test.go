@@ -43,6 +43,10 @@ func (f *fakeActions) Describe(ctx context.Context, c string) (string, error) {
 	}
 	return "all about " + c, f.note("describe %s", c)
 }
+
+func (f *fakeActions) PreviousLog(_ context.Context, c string) (string, error) {
+	return "the last words of " + c, f.note("previous log of %s", c)
+}
 func (f *fakeActions) Restart(_ context.Context, c string) error { return f.note("restart %s", c) }
 func (f *fakeActions) Refresh(context.Context) error             { return f.note("refresh") }
 func (f *fakeActions) Plan(_ context.Context, m string) (string, error) {
