@@ -57,11 +57,15 @@ func stopDocker() error {
 // engine of this world.
 func (w *world) engineEnv() []string {
 	w.t.Helper()
+	path := os.Getenv("PATH")
+	if w.path != "" {
+		path = w.path + ":" + path
+	}
 	if w.engine != "docker" {
-		return nil
+		return []string{"PATH=" + path}
 	}
 	d := docker(w.t)
-	return []string{"SANDBOX_RUNTIME=docker", "DOCKER_HOST=" + d.Host(), "PATH=" + d.Commands() + ":" + os.Getenv("PATH")}
+	return []string{"SANDBOX_RUNTIME=docker", "DOCKER_HOST=" + d.Host(), "PATH=" + d.Commands() + ":" + path}
 }
 
 // ask runs the engine's own command, as a second opinion.
@@ -211,4 +215,38 @@ func TestStaysOnItsEngine(t *testing.T) {
 	}
 	other.must("down", "--name", name, "--images")
 	w.assertNothingLeft(name, map[string]string{"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "PROMETHEUS_URL": "http://127.0.0.1:1", "ALERTMANAGER_URL": "http://127.0.0.1:1"})
+}
+
+// TestBuildah: on either engine, --builder buildah must build the stack's images
+// with Buildah, and say so where it is missing.
+func TestBuildah(t *testing.T) {
+	const name = "e2e-buildah"
+	commands, err := engines.Buildah(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(filepath.Join(commands, "buildah"), "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := strings.Fields(string(out))[2]
+	for _, engine := range []string{"podman", "docker"} {
+		t.Run(engine, func(t *testing.T) {
+			w := newWorldOn(t, engine, name)
+			w.path = commands
+			w.mustUp(name, "minimal", "--builder", "buildah")
+			ref := component(t, w.status(name), "image/hello").Reason
+			if got := strings.TrimSpace(w.ask("image", "inspect", "--format", `{{index .Config.Labels "io.buildah.version"}}`, ref)); got != version {
+				t.Errorf("%s was built by Buildah %q, not %s", ref, got, version)
+			}
+			w.must("down", "--name", name, "--images")
+		})
+	}
+	w := newWorld(t, name)
+	if _, err := exec.LookPath("buildah"); err == nil {
+		t.Skip("this machine has Buildah")
+	}
+	if res := w.up(name, "minimal", "--builder", "buildah"); res.code != 1 || !strings.Contains(res.stderr, "Buildah is not installed") {
+		t.Errorf("without it: exit %d\n%s", res.code, res.stderr)
+	}
 }

@@ -29,6 +29,8 @@ type world struct {
 	home  string
 	// engine is podman or docker.
 	engine string
+	// path is a folder before the PATH.
+	path string
 }
 
 var binary string

@@ -33,7 +33,7 @@ func (o Options) sources() []source {
 func (d *Docker) unpack(ctx context.Context) error {
 	root := filepath.Join(d.dir, "root")
 	if _, err := os.Stat(filepath.Join(root, "usr", "sbin", "dockerd")); errors.Is(err, fs.ErrNotExist) {
-		if err := d.download(ctx, root); err != nil {
+		if err := (unpacked{d.dir}).download(ctx, d.opt.sources()); err != nil {
 			return err
 		}
 	}
@@ -51,9 +51,13 @@ func (d *Docker) unpack(ctx context.Context) error {
 	return output(shim)
 }
 
-// download fetches the packages from the machine's sources and unpacks them. The
-// folder appears complete or not at all.
-func (d *Docker) download(ctx context.Context, root string) error {
+// unpacked is a folder in which packages are unpacked, below root.
+type unpacked struct{ dir string }
+
+// download fetches the packages and unpacks them. The folder appears complete or
+// not at all.
+func (d unpacked) download(ctx context.Context, sources []source) error {
+	root := filepath.Join(d.dir, "root")
 	for _, old := range []string{root, root + ".new", filepath.Join(d.dir, "packages")} {
 		if err := os.RemoveAll(old); err != nil {
 			return err
@@ -63,7 +67,7 @@ func (d *Docker) download(ctx context.Context, root string) error {
 	if err := os.MkdirAll(packages, 0o755); err != nil {
 		return err
 	}
-	for _, from := range d.opt.sources() {
+	for _, from := range sources {
 		if err := d.fetch(ctx, from, packages); err != nil {
 			return err
 		}
@@ -81,7 +85,7 @@ func (d *Docker) download(ctx context.Context, root string) error {
 }
 
 // fetch downloads the packages of a source into the folder.
-func (d *Docker) fetch(ctx context.Context, from source, folder string) error {
+func (d unpacked) fetch(ctx context.Context, from source, folder string) error {
 	var options []string
 	if from.suite != "" {
 		var err error
@@ -109,7 +113,7 @@ func (d *Docker) fetch(ctx context.Context, from source, folder string) error {
 
 // lists prepares a folder for the package lists of another suite, from the
 // machine's own mirror, and returns the options that use it.
-func (d *Docker) lists(ctx context.Context, suite string) ([]string, error) {
+func (d unpacked) lists(ctx context.Context, suite string) ([]string, error) {
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Component: main").Output()
 	if err != nil {
 		return nil, fmt.Errorf("find the machine's mirror: %w", err)

@@ -76,7 +76,7 @@ type Session struct {
 	// images is the engine with what builds images; restore undoes what that needs.
 	images  runtime.Runtime
 	restore func() error
-	ports        map[string]int
+	ports   map[string]int
 
 	builder  *packages.Builder
 	resolver *image.Resolver

@@ -75,6 +75,14 @@ func Open(dir, dockerfile string) (*Context, error) {
 	return c, nil
 }
 
+// DockerfilePath is the path of the Dockerfile.
+func (c *Context) DockerfilePath() string {
+	if c.outside != "" {
+		return c.outside
+	}
+	return filepath.Join(c.Dir, filepath.FromSlash(c.Dockerfile))
+}
+
 // ignorePatterns reads the first of the files that exists.
 func ignorePatterns(paths ...string) (string, []string, error) {
 	for _, path := range paths {

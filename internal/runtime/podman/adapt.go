@@ -64,6 +64,17 @@ func (m machine) settings() (map[string]any, error) {
 	return settings, nil
 }
 
+// Adapt points CONTAINERS_CONF to settings that work on this machine, for other
+// programs that read Podman's configuration, until restore is called. dir is a
+// private folder.
+func Adapt(dir string) (restore func() error, err error) {
+	restore, err = adapt(dir, thisMachine(), slog.New(slog.DiscardHandler))
+	if restore == nil {
+		restore = func() error { return nil }
+	}
+	return restore, err
+}
+
 // adapt writes a containers.conf that holds the user's or the system's
 // settings, overlaid with what machine m needs, and points CONTAINERS_CONF to
 // it until restore is called. Where the machine needs nothing it changes

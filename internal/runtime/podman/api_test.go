@@ -248,7 +248,7 @@ func TestBuildArgs(t *testing.T) {
 		Context: "/c", Dockerfile: "d/f", Tag: "t:1", Target: "s", Volumes: []string{"/h:/v:ro"},
 		Args: map[string]string{"B": "2", "A": "1"}, Labels: map[string]string{"l": "x y"},
 	}, "/c/.dockerignore"), " ")
-	want := "build --tag t:1 --layers --force-rm --pull=missing --format=docker --file /c/d/f --ignorefile /c/.dockerignore --target s " +
+	want := "build --pull=missing --layers --tag t:1 --force-rm --format=docker --file /c/d/f --ignorefile /c/.dockerignore --target s " +
 		"--build-arg A=1 --build-arg B=2 --label l=x y --volume /h:/v:ro -- /c"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

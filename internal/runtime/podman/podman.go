@@ -118,7 +118,7 @@ func open(ctx context.Context, binary string, adapted bool, opt Options) (*Runti
 		return nil, fmt.Errorf("connect to the Podman service just started: %w", errors.Join(err, svc.close()))
 	}
 	r.service = svc
-	opt.Log.Debug("podman: started a private service", "socket", svc.socket, "pid", svc.pid())
+	opt.Log.Debug("podman: started a private service", "socket", svc.socket, "pid", svc.PID())
 	return r, nil
 }
 

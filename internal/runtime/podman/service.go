@@ -15,6 +15,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/runtime/child"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 
 // service is a "podman system service" that this process started.
 type service struct {
-	*child
+	*child.Process
 	socket  string
 	dir     string // removed by close, where it is not empty
 	logPath string
@@ -67,7 +68,7 @@ func (s *service) start(binary string) error {
 	// it when a container is killed for its memory.
 	cmd.Dir = filepath.Dir(s.logPath)
 	cmd.Stdout, cmd.Stderr = log, log
-	s.child, err = startChild(cmd)
+	s.Process, err = child.Start(cmd)
 	return errors.Join(err, log.Close()) // the child has a descriptor of its own
 }
 
@@ -90,8 +91,8 @@ func (s *service) waitListening(ctx context.Context) error {
 	interval := backoff.NewConstantBackOff(20 * time.Millisecond)
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		select {
-		case <-s.done:
-			return struct{}{}, backoff.Permanent(fmt.Errorf("it ended: %w", s.err))
+		case <-s.Done():
+			return struct{}{}, backoff.Permanent(fmt.Errorf("it ended: %w", s.Err()))
 		default:
 		}
 		// A plain stat first: the bindings would retry for 0.6 s.
@@ -124,10 +125,8 @@ func (s *service) close() error {
 			_ = os.RemoveAll(s.dir)
 		}
 	}()
-	return s.stop(serviceStop)
+	return s.Stop(serviceStop)
 }
-
-func (s *service) pid() int { return s.cmd.Process.Pid }
 
 // socketSeq tells the sockets of one process apart.
 var socketSeq atomic.Int64

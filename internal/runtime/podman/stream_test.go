@@ -2,14 +2,9 @@ package podman
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
-	"os/exec"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func frame(channel byte, text string) string {
@@ -41,34 +36,5 @@ func TestDemuxErrors(t *testing.T) {
 		if err := demux(strings.NewReader(test.stream), io.Discard, nil); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-func TestRunLines(t *testing.T) {
-	var lines []string
-	collect := func(line string) { lines = append(lines, line) }
-	err := runLines(t.Context(), exec.Command("sh", "-c", `printf 'one\n\ntwo\r\n'; echo three >&2; printf four; exit 3`), collect)
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
-		t.Errorf("error %v", err)
-	}
-	if !slices.Equal(lines, []string{"one", "two", "three", "four"}) {
-		t.Errorf("lines %q", lines)
-	}
-	if err := runLines(t.Context(), exec.Command("/nonexistent"), collect); err == nil {
-		t.Error("a missing program ran")
-	}
-}
-
-func TestRunLinesCanceled(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	began := time.Now()
-	// The grandchild holds the pipe beyond the end of its parent.
-	err := runLines(ctx, exec.Command("sh", "-c", `sleep 60 & echo started; wait`), func(string) { cancel() })
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("took %s", took)
 	}
 }

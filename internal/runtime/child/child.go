@@ -1,4 +1,5 @@
-package podman
+// Package child runs processes that end with this one.
+package child
 
 import (
 	"errors"
@@ -10,21 +11,30 @@ import (
 	"time"
 )
 
-// child is a process that ends with this one.
-type child struct {
+// Process is a process that ends with this one.
+type Process struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
-	err  error         // how it ended; valid after done
+	done chan struct{}
+	err  error
 }
 
-// startChild starts the command in a process group of its own, so that Ctrl-C
+// PID is its number.
+func (c *Process) PID() int { return c.cmd.Process.Pid }
+
+// Done is closed when the process has ended.
+func (c *Process) Done() <-chan struct{} { return c.done }
+
+// Err is how it ended; valid after Done.
+func (c *Process) Err() error { return c.err }
+
+// Start starts the command in a process group of its own, so that Ctrl-C
 // at the terminal reaches sandbox alone, which then ends its work in order. The
 // kernel ends the child when this process dies without having ended it. That
 // signal is bound to the thread that forks, hence the locked thread, which
 // lives as long as the child.
-func startChild(cmd *exec.Cmd) (*child, error) {
-	cmd.SysProcAttr = childAttr()
-	c := &child{cmd: cmd, done: make(chan struct{})}
+func Start(cmd *exec.Cmd) (*Process, error) {
+	cmd.SysProcAttr = attr()
+	c := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
 		goruntime.LockOSThread() // not unlocked: the thread ends with the goroutine
@@ -41,9 +51,9 @@ func startChild(cmd *exec.Cmd) (*child, error) {
 	return c, nil
 }
 
-// stop asks the process to end and kills it, with what it has started, when it
+// Stop asks the process to end and kills it, with what it has started, when it
 // does not within grace.
-func (c *child) stop(grace time.Duration) error {
+func (c *Process) Stop(grace time.Duration) error {
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("end %s: %w", c.cmd.Path, err)
 	}
