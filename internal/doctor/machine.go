@@ -61,7 +61,7 @@ func checkCgroup(_ context.Context, e *exam) Finding {
 		if missing := lacking(strings.Fields(text), []string{"cpu", "memory", "pids"}); len(missing) > 0 {
 			return missingControllers(missing)
 		}
-		return ok("v2, driver %s", driver)
+		return ok("cgroup v2, driver %s", driver)
 	}
 	text, err := e.read("/proc/cgroups")
 	if err != nil {
@@ -70,7 +70,7 @@ func checkCgroup(_ context.Context, e *exam) Finding {
 	if missing := lacking(e.mountedControllers(text), []string{"cpu", "cpuacct", "memory", "pids", "devices", "freezer"}); len(missing) > 0 {
 		return missingControllers(missing)
 	}
-	return warn("v1, driver "+driver, "crun, systemd 256 and Kubernetes 1.35 refuse it; sandbox uses runc and tells the kubelet to accept it",
+	return warn("cgroup v1, driver "+driver, "crun, systemd 256 and Kubernetes 1.35 refuse it; sandbox uses runc and tells the kubelet to accept it",
 		"boot with systemd.unified_cgroup_hierarchy=1, where this machine is yours to boot")
 }
 

@@ -32,7 +32,7 @@ func v1(files map[string]string, programs ...string) *Host {
 }
 
 var kernelProvocations = []provocation{
-	{"kernel/cgroup", fromRecord, Warn, `^v1, driver cgroupfs$`, func(t *testing.T) Result {
+	{"kernel/cgroup", fromRecord, Warn, `^cgroup v1, driver cgroupfs$`, func(t *testing.T) Result {
 		return check(t, v1(nil), Need{}, "kernel/cgroup")
 	}},
 	{"kernel/cgroup", fromRecord, Fail, `^the cgroup controllers memory are missing$`, func(t *testing.T) Result {
