@@ -32,6 +32,9 @@ var oldest = map[string]*version.Version{
 	"docker": version.Must(version.NewVersion("20.10.0")),
 }
 
+// manuals tell how to install an engine.
+var manuals = map[string]string{"podman": "https://podman.io/docs/installation", "docker": "https://docs.docker.com/engine/install"}
+
 // enginePackages are what Debian calls Podman and what it needs here; without
 // recommended packages, they have to be named.
 func (h *Host) enginePackages() []string {
@@ -205,8 +208,8 @@ func checkVersion(ctx context.Context, e *exam) Finding {
 		return unknown("the version of "+name, err)
 	}
 	if least := oldest[name]; least != nil && have.LessThan(least) {
-		return fail(fmt.Sprintf("%s %s is too old", name, have), fmt.Sprintf("at least %s is needed", least), "").
-			repaired(e.Host, Repair{Packages: []string{name}})
+		// The distribution's is what is there: installing it again would not help.
+		return fail(fmt.Sprintf("%s %s is too old", name, have), fmt.Sprintf("at least %s is needed", least), "install a newer one: "+manuals[name])
 	}
 	return ok("%s %s", name, have)
 }
