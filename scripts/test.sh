@@ -19,7 +19,7 @@ fi
 run go test -tags "$tags e2e" -count=1 -timeout 60m -v ./e2e
 # The same on Docker, without what has nothing to do with the engine or has run.
 SANDBOX_E2E_RUNTIME=docker run go test -tags "$tags e2e" -count=1 -timeout 60m -v \
-  -skip 'TestBadInputCreatesNothing|TestPortTaken|TestSameOnBothEngines|TestStaysOnItsEngine' ./e2e
+  -skip 'TestBadInputCreatesNothing|TestPortTaken|TestSameOnBothEngines|TestStaysOnItsEngine|TestBuildah|TestDoctor' ./e2e
 
 # The adapters, each against the real thing. The e2e scenarios have loaded the
 # images that they need into the engine.

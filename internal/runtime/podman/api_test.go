@@ -1,9 +1,11 @@
 package podman
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
 
@@ -256,5 +259,29 @@ func TestBuildArgs(t *testing.T) {
 	r = &Runtime{chosen: true, socket: "/x.sock"}
 	if args := r.buildArgs(runtime.BuildSpec{Context: "/c"}, ""); !slices.Equal(args[:2], []string{"--url", "unix:///x.sock"}) {
 		t.Errorf("with a chosen socket: %q", args)
+	}
+}
+
+// A service that is stopped takes connections and does not answer: that is
+// said, unless the caller has less patience.
+func TestSilentService(t *testing.T) {
+	usual := patience
+	patience = 100 * time.Millisecond
+	t.Cleanup(func() { patience = usual })
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	socket := listener.Addr().String()
+	_, err = open(t.Context(), "podman", false, Options{Socket: socket, StateDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	if fault.CodeOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "Podman does not answer on "+socket) ||
+		!strings.Contains(err.Error(), "within 100ms") || !strings.Contains(err.Error(), "Try: ") {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, _, err := dial(ctx, socket); errors.Is(err, errSilent) || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		t.Errorf("with less patience: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"go.podman.io/podman/v6/pkg/bindings"
 	"go.podman.io/podman/v6/pkg/errorhandling"
@@ -16,10 +17,22 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
 
+// patience is how long a service may take to say that it is there. Tests have
+// less.
+var patience = 5 * time.Second
+
+// errSilent says that a service takes connections and does not answer.
+var errSilent = errors.New("it takes connections and does not answer")
+
 // dial connects to the service behind the socket and returns its version.
 func dial(ctx context.Context, socket string) (*bindings.Connection, string, error) {
-	bound, err := bindings.NewConnection(ctx, "unix://"+socket)
+	asked, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	bound, err := bindings.NewConnection(asked, "unix://"+socket)
 	if err != nil {
+		if asked.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w within %s", errSilent, patience)
+		}
 		return nil, "", err
 	}
 	conn, err := bindings.GetClient(bound)

@@ -1,6 +1,7 @@
 package podman
 
 import (
+	"errors"
 	"net/url"
 	"os"
 	"os/exec"
@@ -64,6 +65,10 @@ func defaultSockets() []string {
 
 // unreachable says that the socket that the user chose does not answer.
 func unreachable(socket string, err error) error {
+	if errors.Is(err, errSilent) {
+		return fault.Wrap(fault.Unavailable, err, "end the service behind it, or unset CONTAINER_HOST: sandbox starts one of its own",
+			"Podman does not answer on %s", socket)
+	}
 	return fault.Wrap(fault.Unavailable, err,
 		"podman system service --time=0 unix://"+socket,
 		"Podman does not answer on %s", socket)
