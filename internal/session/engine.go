@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 
 	"github.com/sandbox-stack/sandbox/internal/cluster"
@@ -105,6 +106,22 @@ func (s *Session) openBuilder(dir string) error {
 		s.restore, err = podman.Adapt(dir)
 	}
 	return err
+}
+
+// checkCommand makes sure that kind will find the command that it runs: to be
+// told before anything is made.
+func (s *Session) checkCommand() error {
+	if s.info.Engine != detect.Docker {
+		return nil // Podman is not opened without its command
+	}
+	if _, err := exec.LookPath(detect.Docker); err != nil {
+		return &fault.Error{
+			Code: fault.Unavailable, What: "the docker command is not installed",
+			Why: "Docker runs, and kind creates the cluster with its command", Cause: err,
+			Try: "install the docker command, or sandbox up --runtime podman",
+		}
+	}
+	return nil
 }
 
 // recordEngine notes the engine in the record.

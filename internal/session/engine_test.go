@@ -14,6 +14,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 	"github.com/sandbox-stack/sandbox/internal/runtime/fake"
+	"github.com/sandbox-stack/sandbox/internal/state"
 )
 
 // useEngines makes docker and podman fakes of their own, and notes what each
@@ -118,3 +119,27 @@ func TestLeftoversOnTheOtherEngine(t *testing.T) {
 
 // ignored is a sink of a run that is of no interest.
 var ignored = event.SinkFunc(func(event.Envelope) error { return nil })
+
+// kind runs the docker command: without it, nothing is made.
+func TestDockerWithoutItsCommand(t *testing.T) {
+	engine := likeDocker{useEngine(t)}
+	openEngine = func(context.Context, string, detect.Choice) (runtime.Runtime, detect.Found, error) {
+		return engine, detect.Found{Engine: detect.Docker}, nil
+	}
+	t.Setenv("PATH", t.TempDir())
+	_, err := Start(t.Context(), wanted(t, "demo"), Options{AutoPorts: true})
+	if fault.CodeOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "the docker command is not installed") || !strings.Contains(err.Error(), "Try: ") {
+		t.Errorf("got %v", err)
+	}
+	if names, err := state.List(); err != nil || len(names) != 0 {
+		t.Errorf("state of %v, %v", names, err)
+	}
+}
+
+type likeDocker struct{ *fake.Runtime }
+
+func (l likeDocker) Info(ctx context.Context) (runtime.Info, error) {
+	info, err := l.Runtime.Info(ctx)
+	info.Engine = detect.Docker
+	return info, err
+}

@@ -126,6 +126,9 @@ func Start(ctx context.Context, w Wanted, opt Options) (*Session, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.abandon())
 	}
+	if err := s.checkCommand(); err != nil {
+		return nil, errors.Join(err, s.abandon())
+	}
 	if err := s.checkNodes(ctx); err != nil {
 		return nil, errors.Join(err, s.abandon())
 	}
