@@ -158,6 +158,9 @@ func TestFailingRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(string(xml), `name="release/hello" classname="`+name+`.health"`) {
+		t.Errorf("the JUnit report has no case of the release's health:\n%s", xml)
+	}
 	for what, text := range map[string]string{"annotations": res.stdout, "JUnit report": string(xml)} {
 		if !strings.Contains(text, "Deployment/hello") {
 			t.Errorf("the %s do not name the blocking object:\n%s", what, text)

@@ -66,7 +66,7 @@ func (s *Session) removeAll(ctx context.Context, images bool, sink event.Sink) e
 		list = append(list, steps.Step{ID: "images", Title: "images", After: []string{"cluster", "containers"}, Apply: s.removeImages})
 	}
 	log.Emit(event.PlanReady{Stack: s.name, Command: "down", Steps: steps.Plan(list)})
-	runErr := run(ctx, list, log)
+	runErr := run(ctx, list, log.Emit)
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
 	return errors.Join(runErr, log.Close())
 }

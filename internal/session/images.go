@@ -86,7 +86,7 @@ func BuildImages(ctx context.Context, names []string, sink event.Sink) ([]Built,
 	began := time.Now()
 	log := event.NewLog(newRun(), nil, sink)
 	log.Emit(event.PlanReady{Stack: "platform images", Command: "images build", Steps: steps.Plan(list)})
-	runErr := run(ctx, list, log)
+	runErr := run(ctx, list, log.Emit)
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
 	if err := errors.Join(runErr, log.Close()); err != nil {
 		return nil, err

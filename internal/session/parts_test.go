@@ -110,7 +110,7 @@ func TestARunThatWasStopped(t *testing.T) {
 			}),
 		}
 		log := event.NewLog("run", nil)
-		err := run(ctx, list, log)
+		err := run(ctx, list, log.Emit)
 		if err := log.Close(); err != nil {
 			t.Fatal(err)
 		}

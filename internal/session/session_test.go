@@ -138,3 +138,18 @@ func TestImageRef(t *testing.T) {
 		}
 	}
 }
+
+func TestMissedStepsCoverTheirComponents(t *testing.T) {
+	m := &missed{}
+	m.note(event.StepFinished{ID: "release/web", Outcome: event.Failed})
+	m.note(event.StepFinished{ID: "release/later", Outcome: event.Skipped})
+	m.note(event.StepFinished{ID: "build/app", Outcome: event.Skipped})
+	for component, want := range map[string]bool{
+		"release/web": false, "release/web/Deployment/web": false, "release/later": true,
+		"release/later/Deployment/x": true, "release/late": false, "image/app": true, "cluster": false,
+	} {
+		if got := m.covers(component); got != want {
+			t.Errorf("%s is left out: %t, want %t", component, got, want)
+		}
+	}
+}

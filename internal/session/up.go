@@ -3,6 +3,8 @@ package session
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
@@ -25,10 +27,13 @@ func (s *Session) Up(ctx context.Context, sinks ...event.Sink) error {
 	log.Emit(event.PlanReady{
 		Stack: s.name, Command: "up", Engine: s.info.Engine + " " + s.info.Version, Steps: steps.Plan(list),
 	})
-	runErr := run(ctx, list, log)
-	if runErr == nil { // after a failure, what was skipped would only hide what failed
+	missed := &missed{}
+	runErr := run(ctx, list, func(p event.Payload) { missed.note(p); log.Emit(p) })
+	if ctx.Err() == nil {
 		for _, h := range s.health(ctx) {
-			log.Emit(event.HealthChanged{Health: h})
+			if !missed.covers(h.Component) {
+				log.Emit(event.HealthChanged{Health: h})
+			}
 		}
 	}
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
@@ -37,14 +42,43 @@ func (s *Session) Up(ctx context.Context, sinks ...event.Sink) error {
 
 // run runs the steps. One that was stopped from outside ends with the reason
 // itself, such as the user's interrupt or the time given, where no step failed.
-func run(ctx context.Context, list []steps.Step, log *event.Log) error {
-	err := steps.Run(ctx, list, steps.Options{Emit: func(p event.Payload) { log.Emit(p) }})
+func run(ctx context.Context, list []steps.Step, emit func(event.Payload)) error {
+	err := steps.Run(ctx, list, steps.Options{Emit: emit})
 	var failure *steps.Failure
 	var stopped, reason *fault.Error
 	if errors.As(err, &failure) || !errors.As(err, &stopped) || !errors.As(stopped.Cause, &reason) {
 		return err
 	}
 	return reason
+}
+
+// missed are the steps that were skipped because another one failed. That their
+// components are not there says nothing, and would only hide what failed.
+type missed struct {
+	mu    sync.Mutex
+	steps []string
+}
+
+func (m *missed) note(p event.Payload) {
+	if f, ok := p.(event.StepFinished); ok && f.Outcome == event.Skipped {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.steps = append(m.steps, f.ID)
+	}
+}
+
+// covers says whether a component is one of a step that was skipped.
+func (m *missed) covers(component string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, id := range m.steps {
+		// The step that loads or builds an image is named after what it does.
+		id = strings.Replace(id, "build/", "image/", 1)
+		if component == id || strings.HasPrefix(component, id+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // recordStep notes in the record how each step ended.
