@@ -119,7 +119,7 @@ func TestSameOnBothEngines(t *testing.T) {
 		w := newWorldOn(t, engine, name)
 		runs[engine] = &[3]string{}
 		for i := range 2 {
-			w.mustUp(name, "minimal")
+			w.mustUp(name, "web-app")
 			runs[engine][i] = stepsOf(w.lastRun(name), i == 0)
 		}
 		st := w.status(name)
