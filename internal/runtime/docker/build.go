@@ -26,6 +26,7 @@ func (r *Runtime) BuildImage(ctx context.Context, spec runtime.BuildSpec, log fu
 		return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
 	}
 	var mounts *mounts
+	rewrite := func(dockerfile string) string { return dockerfile }
 	if len(spec.Volumes) > 0 {
 		if mounts, err = r.makeMounts(ctx, spec); err != nil {
 			return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
@@ -35,46 +36,68 @@ func (r *Runtime) BuildImage(ctx context.Context, spec runtime.BuildSpec, log fu
 				err = removeErr
 			}
 		}()
-		files.Rewrite = mounts.rewrite
+		rewrite = mounts.rewrite
 	}
+	files.Rewrite = rewrite
 	args := make(map[string]*string, len(spec.Args))
 	for key, value := range spec.Args {
 		args[key] = &value
 	}
-	err = r.buildPulling(ctx, files.WriteTar, client.ImageBuildOptions{
+	options := client.ImageBuildOptions{
 		Tags: []string{spec.Tag}, Dockerfile: files.Dockerfile, Target: spec.Target, BuildArgs: args, Labels: spec.Labels,
-	}, func(line string) { log(mounts.hide(line)) })
+	}
+	clean := func(line string) { log(mounts.hide(line)) }
+	err = r.buildPulling(ctx, files.WriteTar, options, clean)
+	if errors.Is(err, errSyntax) {
+		log(err.Error() + ": going on with the builder's own")
+		files.Rewrite = func(dockerfile string) string { return rewrite(withoutSyntax(dockerfile)) }
+		err = r.buildPulling(ctx, files.WriteTar, options, clean)
+	}
 	if err != nil {
 		return runtime.Image{}, fmt.Errorf("build image %q: %w", spec.Tag, err)
 	}
 	return r.Image(ctx, spec.Tag)
 }
 
+// errSyntax says that the image that a Dockerfile names as its syntax, which is
+// a program that reads it, can't be had. Podman passes over that line.
+var errSyntax = errors.New("the image of the Dockerfile's syntax can't be had")
+
 // buildPulling builds, and pulls the images that the builder can't get by
 // itself for want of a session. It finds them one after the other.
 func (r *Runtime) buildPulling(ctx context.Context, write func(io.Writer) error, options client.ImageBuildOptions, log func(string)) error {
 	pulled := map[string]bool{}
 	for {
-		unpulled, err := r.build(ctx, write, options, log)
+		lacks, err := r.build(ctx, write, options, log)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
 		more := false
-		for _, ref := range unpulled {
-			if err == nil || pulled[ref] {
+		for _, ref := range lacks.unpulled {
+			if pulled[ref] {
 				continue
 			}
 			if _, err := r.PullImage(ctx, ref, log); err != nil {
+				if ref == lacks.syntax {
+					return fmt.Errorf("%w: %w", errSyntax, err)
+				}
 				return err
 			}
 			pulled[ref], more = true, true
 		}
-		if !more {
+		switch {
+		case more:
+		case lacks.syntax != "":
+			return fmt.Errorf("%w: %w", errSyntax, err)
+		default:
 			return err
 		}
 	}
 }
 
 // build sends the archive that write writes, and passes on what the builder
-// says. It returns the images that the builder could not ask for.
-func (r *Runtime) build(ctx context.Context, write func(io.Writer) error, options client.ImageBuildOptions, log func(string)) ([]string, error) {
+// says. It returns the images that the builder could not get.
+func (r *Runtime) build(ctx context.Context, write func(io.Writer) error, options client.ImageBuildOptions, log func(string)) (lacks, error) {
 	options.Version = build.BuilderBuildKit
 	options.Remove, options.ForceRemove = true, true
 	reader, writer := io.Pipe()
@@ -89,22 +112,23 @@ func (r *Runtime) build(ctx context.Context, write func(io.Writer) error, option
 		writer.CloseWithError(err)
 		written <- err
 	}()
+	defer func() { _ = reader.Close() }() // ends the writer, whatever the daemon has read
 	result, err := r.api.ImageBuild(ctx, reader, options)
-	_ = reader.Close() // ends the writer, whatever the daemon has read
 	if err != nil {
+		_ = reader.Close()
 		if writeErr := <-written; writeErr != nil && ctx.Err() == nil && !isClosed(writeErr) {
-			return nil, writeErr
+			return lacks{}, writeErr
 		}
-		return nil, apiError(ctx, err)
+		return lacks{}, apiError(ctx, err)
 	}
 	defer func() { _ = result.Body.Close() }()
 	return follow(ctx, result.Body, log)
 }
 
 // follow passes on what the builder's stream of messages says.
-func follow(ctx context.Context, body io.Reader, log func(string)) (unpulled []string, err error) {
+func follow(ctx context.Context, body io.Reader, log func(string)) (lacks, error) {
 	progress := newProgress(log)
-	err = eachMessage(ctx, body, func(m message) {
+	err := eachMessage(ctx, body, func(m message) {
 		if m.ID != "moby.buildkit.trace" {
 			return
 		}
@@ -117,5 +141,5 @@ func follow(ctx context.Context, body io.Reader, log func(string)) (unpulled []s
 			log("unreadable progress of the builder: " + err.Error())
 		}
 	})
-	return progress.unpulled, err
+	return progress.lacks, err
 }

@@ -19,8 +19,15 @@ type progress struct {
 	announced map[string]bool
 	failed    map[string]bool
 	partial   map[string]string // the unfinished last line of each step
-	// unpulled are the images that the builder could not ask a registry for.
+	lacks     lacks
+}
+
+// lacks are the images that the builder could not get.
+type lacks struct {
+	// unpulled are those that it could not even ask a registry for.
 	unpulled []string
+	// syntax is the one that the Dockerfile names as its syntax.
+	syntax string
 }
 
 func newProgress(log func(string)) *progress {
@@ -51,7 +58,8 @@ var stepName = regexp.MustCompile(`(?s)^\[(?:(\S+) )?(\d+)/(\d+)\] (.*)`)
 const noSession = "no active session"
 
 // imageLookup matches the steps in which the builder asks for an image.
-var imageLookup = regexp.MustCompile(`(?:load metadata for|resolve image config for) (?:docker-image://)?(\S+)$`)
+// The second is for the Dockerfile's syntax.
+var imageLookup = regexp.MustCompile(`(load metadata for|resolve image config for) (?:docker-image://)?(\S+)$`)
 
 // take reads one StatusResponse.
 func (p *progress) take(trace []byte) error {
@@ -96,18 +104,32 @@ func (p *progress) vertex(data []byte) error {
 		p.log(p.partial[digest])
 		delete(p.partial, digest)
 	}
-	if image := imageLookup.FindStringSubmatch(name); image != nil && strings.Contains(problem, noSession) {
-		p.unpulled = append(p.unpulled, image[1])
+	if problem != "" && p.lacking(name, problem) {
 		return nil
-	}
-	if strings.Contains(problem, noSession) {
-		return nil // of what waits for that
 	}
 	if problem != "" && !p.failed[digest] && !strings.HasSuffix(problem, "context canceled") {
 		p.failed[digest] = true
 		p.log("Error: " + oneLine(problem))
 	}
 	return nil
+}
+
+// lacking notes the image that the failed step could not get, and reports whether
+// there may be another way to it.
+func (p *progress) lacking(name, problem string) bool {
+	asked := !strings.Contains(problem, noSession)
+	image := imageLookup.FindStringSubmatch(name)
+	if image == nil {
+		return !asked // of what waits for the image
+	}
+	ofSyntax := strings.HasPrefix(image[1], "resolve")
+	if ofSyntax {
+		p.lacks.syntax = image[2]
+	}
+	if !asked {
+		p.lacks.unpulled = append(p.lacks.unpulled, image[2])
+	}
+	return ofSyntax || !asked
 }
 
 // output passes on the lines that a step has written.

@@ -62,3 +62,30 @@ func TestProgress(t *testing.T) {
 func field(number int, value []byte) []byte {
 	return append([]byte{byte(number<<3 | 2), byte(len(value))}, value...)
 }
+
+// Which images the builder could not get, and what is no more than their lack.
+func TestLacking(t *testing.T) {
+	const refused = "failed to do request: no such host"
+	for _, test := range []struct {
+		name, problem string
+		syntax, image string
+		logged        bool
+	}{
+		{"[internal] load metadata for docker.io/library/node:22", "no active sessions", "", "docker.io/library/node:22", false},
+		{"[internal] load metadata for docker.io/library/node:22", refused, "", "", true},
+		{"resolve image config for docker.io/docker/dockerfile:1", "no active sessions", "docker.io/docker/dockerfile:1", "docker.io/docker/dockerfile:1", false},
+		{"resolve image config for docker-image://docker.io/docker/dockerfile:1", refused, "docker.io/docker/dockerfile:1", "", false},
+		{"[1/2] FROM docker.io/library/node:22", "no active sessions", "", "", false},
+		{"[2/2] RUN x", "exit code: 1", "", "", true},
+	} {
+		logged := false
+		p := newProgress(func(line string) { logged = logged || strings.HasPrefix(line, "Error: ") })
+		vertex := append(field(vertexDigest, []byte("d")), field(vertexName, []byte(test.name))...)
+		if err := p.take(field(statusVertexes, append(vertex, field(vertexError, []byte(test.problem))...))); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(p.lacks.unpulled, " "); got != test.image || p.lacks.syntax != test.syntax || logged != test.logged {
+			t.Errorf("%s, %s: %q, %q, logged %t", test.name, test.problem, got, p.lacks.syntax, logged)
+		}
+	}
+}
