@@ -72,12 +72,24 @@ func TestDashboard(t *testing.T) {
 	rep.IdleMB = residentMB(t, d.PID())
 
 	for range faults {
-		pod := strings.Fields(p.must("exec", "--name", dashboardName, "--", "kubectl", "-n", "production", "get", "pods",
-			"-l", "app.kubernetes.io/instance=web-app", "-o", "name").stdout)[0]
+		// The newest: one that was deleted before may still be on its way out.
+		pods := strings.Fields(p.must("exec", "--name", dashboardName, "--", "kubectl", "-n", "production", "get", "pods",
+			"-l", "app.kubernetes.io/instance=web-app", "--sort-by", ".metadata.creationTimestamp", "-o", "name").stdout)
+		pod := pods[len(pods)-1]
+		// In the background, as a new pod may be ready before kubectl returns. So
+		// its start counts as well.
 		began := time.Now()
-		p.must("exec", "--name", dashboardName, "--", "kubectl", "-n", "production", "delete", pod, "--wait=false")
+		deletion := exec.CommandContext(t.Context(), binary, "exec", "--name", dashboardName, "--",
+			"kubectl", "-n", "production", "delete", pod, "--wait=false")
+		deletion.Env = p.env
+		if err := deletion.Start(); err != nil {
+			t.Fatal(err)
+		}
 		d.Until(30*time.Second, "the fault", func(s string) bool { return !strings.Contains(s, allWell) })
 		rep.Faults = append(rep.Faults, time.Since(began).Seconds())
+		if err := deletion.Wait(); err != nil {
+			t.Fatal(err)
+		}
 		d.Until(2*time.Minute, "recovery", func(s string) bool { return strings.Contains(s, allWell) })
 	}
 	d.Type("q")

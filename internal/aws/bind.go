@@ -30,9 +30,10 @@ const (
 	// ServicePort is the port of that Service.
 	ServicePort = 4566
 
-	// AccessKey and SecretKey are the credentials that the emulator takes for
-	// its default account. They open nothing else.
+	// AccessKey is, with SecretKey, what the emulator takes for its default
+	// account. They open nothing else.
 	AccessKey = "test"
+	// SecretKey belongs to AccessKey.
 	SecretKey = "test"
 
 	fieldManager = "sandbox"

@@ -112,7 +112,7 @@ type Live struct {
 	Logs        []LogEntry
 	LogsDropped int
 	// Events by object and reason; EventsByTime sorts them.
-	Events map[string]EventGroup
+	Events map[string]ObjectEvents
 	// Modules holds the last word on each Terraform module.
 	Modules map[string]ModuleChanged
 	// Alertmanager is nil until it has been heard of.
@@ -134,9 +134,9 @@ type LogEntry struct {
 	Step bool
 }
 
-// EventGroup is an ObjectEvent that may have happened several times; Count says
+// ObjectEvents is an ObjectEvent that may have happened several times; Count says
 // how often, First and Last since when and until when.
-type EventGroup struct {
+type ObjectEvents struct {
 	ObjectEvent
 	First time.Time
 }
@@ -160,9 +160,9 @@ func (l *Live) sample(s ResourceSample, at time.Time) {
 }
 
 func (l *Live) log(line LogLine, at time.Time, step bool) {
-	all := append(l.Logs, LogEntry{LogLine: line, Time: at, Step: step})
-	l.Logs = tail(all, LogTail)
-	l.LogsDropped += len(all) - len(l.Logs)
+	l.Logs = append(l.Logs, LogEntry{LogLine: line, Time: at, Step: step})
+	l.LogsDropped += max(0, len(l.Logs)-LogTail)
+	l.Logs = tail(l.Logs, LogTail)
 }
 
 // tail returns the last n of s. It leaves the array of s alone, as snapshots
@@ -182,7 +182,7 @@ func (l *Live) happened(e ObjectEvent, at time.Time) {
 	}
 	key := e.key()
 	old, again := l.Events[key]
-	g := EventGroup{ObjectEvent: e, First: e.Last}
+	g := ObjectEvents{ObjectEvent: e, First: e.Last}
 	if again {
 		g.First = old.First
 	}
@@ -201,8 +201,8 @@ func (e ObjectEvent) key() string {
 }
 
 // EventsByTime returns the groups of events, the one that happened last first.
-func (l *Live) EventsByTime() []EventGroup {
-	return slices.SortedFunc(maps.Values(l.Events), func(a, b EventGroup) int {
+func (l *Live) EventsByTime() []ObjectEvents {
+	return slices.SortedFunc(maps.Values(l.Events), func(a, b ObjectEvents) int {
 		return cmp.Or(b.Last.Compare(a.Last), cmp.Compare(a.key(), b.key()))
 	})
 }

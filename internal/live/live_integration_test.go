@@ -284,7 +284,7 @@ func killedPod(ctx context.Context, t *testing.T, w *world) {
 	w.fault("release/web-app", "Deployment/web-app")
 	w.healed(2 * time.Minute)
 	w.must(10*time.Second, "event of the killing", func(v event.View) bool {
-		return slices.ContainsFunc(v.EventsByTime(), func(g event.EventGroup) bool {
+		return slices.ContainsFunc(v.EventsByTime(), func(g event.ObjectEvents) bool {
 			return g.Object == "pod/"+pods.Items[0].Name && g.Reason == "Killing"
 		})
 	})
@@ -361,7 +361,7 @@ func stoppedNode(ctx context.Context, t *testing.T, w *world) {
 
 func feedSays(reason string) func(event.View) bool {
 	return func(v event.View) bool {
-		return slices.ContainsFunc(v.EventsByTime(), func(g event.EventGroup) bool {
+		return slices.ContainsFunc(v.EventsByTime(), func(g event.ObjectEvents) bool {
 			return g.Object == "feed/kubernetes" && g.Reason == reason
 		})
 	}

@@ -160,14 +160,14 @@ func (s snapshot) podStates(pods []*corev1.Pod, owner string) []podState {
 	for _, p := range pods {
 		one := podState{name: p.Name, state: event.StateOK}
 		t := troubleOf(p, s.warnings, s.now)
-		switch {
-		case t.severity == fine:
+		switch t.severity {
+		case fine:
 			for _, c := range p.Status.Conditions {
 				if c.Type == corev1.PodReady {
 					one.since = c.LastTransitionTime.Time
 				}
 			}
-		case t.severity == starting:
+		case starting:
 			one.state, one.reason = event.StateWorking, t.text
 		default:
 			one.state, one.reason = event.StateFailed, t.text

@@ -38,7 +38,7 @@ var rolling = map[schema.GroupKind]bool{
 
 // Restart replaces the pods of a part. It does not wait for the new ones.
 func (r *Release) Restart(ctx context.Context, part string) error {
-	refs, pod, c, err := r.find(ctx, part)
+	refs, pod, c, err := r.find(part)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (r *Release) Restart(ctx context.Context, part string) error {
 // Describe is what kubectl describe says of a part: its fields, conditions and
 // events.
 func (r *Release) Describe(ctx context.Context, part string) (string, error) {
-	refs, pod, c, err := r.find(ctx, part)
+	refs, pod, c, err := r.find(part)
 	if err != nil {
 		return "", err
 	}
@@ -123,7 +123,7 @@ var errNoRestart = errors.New("none of its containers was restarted")
 // PreviousLog is what the containers of a part logged before they were last
 // restarted.
 func (r *Release) PreviousLog(ctx context.Context, part string) (string, error) {
-	refs, pod, c, err := r.find(ctx, part)
+	refs, pod, c, err := r.find(part)
 	if err != nil {
 		return "", err
 	}
@@ -161,7 +161,7 @@ func (r *Release) PreviousLog(ctx context.Context, part string) (string, error) 
 
 // Pod names a pod of the part that runs, a ready one where there is one.
 func (r *Release) Pod(ctx context.Context, part string) (namespace, name string, err error) {
-	refs, pod, c, err := r.find(ctx, part)
+	refs, pod, c, err := r.find(part)
 	if err != nil {
 		return "", "", err
 	}
@@ -196,7 +196,7 @@ func (r *Release) Pod(ctx context.Context, part string) (namespace, name string,
 
 // find returns the objects of a part, and the pod where it is one: then the
 // object is the workload that the pod belongs to.
-func (r *Release) find(ctx context.Context, part string) (refs []ref, pod string, c *cluster, err error) {
+func (r *Release) find(part string) (refs []ref, pod string, c *cluster, err error) {
 	c, err = r.m.connect()
 	if err != nil {
 		return nil, "", nil, err

@@ -186,7 +186,7 @@ func (m *model) writeEvents(d *writer, path string) {
 			d.text(toneDim, "more: 5 events")
 			return
 		}
-		tn := tone(toneNone)
+		tn := toneNone
 		if e.Type == event.Warning {
 			tn = toneWarn
 		}

@@ -11,8 +11,8 @@ import (
 
 // eventsTab is what happened, grouped by object and reason, the latest first.
 type eventsTab struct {
-	all      []event.EventGroup
-	rows     []event.EventGroup
+	all      []event.ObjectEvents
+	rows     []event.ObjectEvents
 	list     list
 	warnings bool
 	led      bool // the cursor stays at the top, on what came last
@@ -60,9 +60,9 @@ func (e *eventsTab) do(m *model, i intent) (tea.Cmd, bool) {
 	return nil, true
 }
 
-func (e *eventsTab) current() (event.EventGroup, bool) {
+func (e *eventsTab) current() (event.ObjectEvents, bool) {
 	if e.list.at >= len(e.rows) {
-		return event.EventGroup{}, false
+		return event.ObjectEvents{}, false
 	}
 	return e.rows[e.list.at], true
 }
@@ -149,7 +149,7 @@ func (e *eventsTab) nothing() string {
 	return "no event matches the filter; esc clears it"
 }
 
-func (e *eventsTab) row(m *model, g event.EventGroup, object, source, w int, selected bool) string {
+func (e *eventsTab) row(m *model, g event.ObjectEvents, object, source, w int, selected bool) string {
 	t := m.theme
 	cursor := " "
 	if selected {
@@ -181,7 +181,7 @@ func objectName(object string) string {
 }
 
 // what tells an event: its reason and its message, unless one says the other.
-func what(g event.EventGroup) string {
+func what(g event.ObjectEvents) string {
 	if g.Message == "" || g.Source == "sandbox" || g.Source == "prometheus" {
 		return orWord(g.Message, g.Reason)
 	}

@@ -30,7 +30,7 @@ func (t theme) edge(p pane, w int) string {
 	spans := []span{in(toneDim, t.rule(1))}
 	used := 1
 	if title != "" {
-		name := tone(toneBold)
+		name := toneBold
 		spans = append(spans, plain(" "), in(name, title), plain(" "))
 		used += width(title) + 2
 		if p.focus {
@@ -230,7 +230,7 @@ func (m *model) drawTabs(w int) string {
 		x := 1
 		for s := range screens {
 			name := fmt.Sprintf("%d %s", s+1, screenNames[s][short])
-			tn := tone(toneNone)
+			tn := toneNone
 			if n := m.badge(s); n > 0 {
 				name, tn = fmt.Sprintf("%s(%d)", name, n), toneBad
 			}

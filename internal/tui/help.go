@@ -98,7 +98,7 @@ func (p *helpPage) pane(m *model, w, h int) pane {
 		lines = append(lines, t.line(column-1, len(p.shown) == p.at, plain(cursor), name, plain(" "), desc)+" ")
 		p.shown = append(p.shown, b)
 	}
-	out := pane{title: "Help", note: "type to filter", lines: p.columns(t, lines, chosen, columns, column, w, h-3)}
+	out := pane{title: "Help", note: "type to filter", lines: p.columns(lines, chosen, columns, column, w, h-3)}
 	if text := p.input.Value(); text != "" {
 		out.title = "Help: " + text
 		out.note = fmt.Sprintf("%d of %d", len(p.shown), len(keyMap))
@@ -119,7 +119,7 @@ func (p *helpPage) pane(m *model, w, h int) pane {
 
 // columns folds one long column into n, and scrolls to the chosen line where
 // they are still too long. An empty line at the top of a column is left out.
-func (p *helpPage) columns(t theme, lines []string, chosen, n, column, w, h int) []string {
+func (p *helpPage) columns(lines []string, chosen, n, column, w, h int) []string {
 	if h < 1 {
 		return nil
 	}

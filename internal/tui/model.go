@@ -188,7 +188,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.MouseClickMsg:
 		m.click(msg.X, msg.Y)
 	case tea.MouseWheelMsg:
-		return m, m.wheel(msg)
+		m.wheel(msg)
 	case textMsg:
 		m.fillPage(msg)
 	case doneMsg:

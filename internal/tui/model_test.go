@@ -536,9 +536,11 @@ func until(t *testing.T, f *Feed, fits func(event.View) bool) {
 	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
 	defer stop()
 	s := f.latest()
-	for ok := true; !fits(s.view); {
-		if s, ok = f.next(ctx, s.version, time.Time{}); !ok {
+	for !fits(s.view) {
+		next, ok := f.next(ctx, s.version, time.Time{})
+		if !ok {
 			t.Fatal("the feed's state never fits")
 		}
+		s = next
 	}
 }

@@ -29,17 +29,17 @@ func (m *model) click(x, y int) {
 // wheelStep is how many lines the wheel scrolls.
 const wheelStep = 3
 
-func (m *model) wheel(e tea.MouseWheelMsg) tea.Cmd {
+func (m *model) wheel(e tea.MouseWheelMsg) {
 	i := moveDown
 	switch e.Button {
 	case tea.MouseWheelUp:
 		i = moveUp
 	case tea.MouseWheelDown:
 	default:
-		return nil
+		return
 	}
 	if m.question != nil || m.prompt.kind != promptNone {
-		return nil
+		return
 	}
 	for range wheelStep {
 		if m.helping != nil {
@@ -48,5 +48,4 @@ func (m *model) wheel(e tea.MouseWheelMsg) tea.Cmd {
 		}
 		m.do(i)
 	}
-	return nil
 }

@@ -319,7 +319,7 @@ func (o *overviewTab) row(m *model, n node, c columns, w int, selected, current 
 		}
 	}
 	if c.note > 0 {
-		tn := tone(toneNone)
+		tn := toneNone
 		if h.State.Healthy() {
 			tn = toneDim
 		}

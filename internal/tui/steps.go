@@ -171,11 +171,7 @@ func (s *stepsTab) listPane(m *model, w, h int) pane {
 		p.lines = append(p.lines, s.row(m, s.steps[i], title, bars, w, i == s.list.at))
 	}
 	if len(s.critical) > 1 && h-len(p.lines) > 3 {
-		var names []string
-		for _, id := range s.critical {
-			names = append(names, id)
-		}
-		p.lines = append(p.lines, t.line(w, false, in(toneDim, " critical path "), in(toneMagenta, t.pick("█ ", "# ")), plain(strings.Join(names, " → "))))
+		p.lines = append(p.lines, t.line(w, false, in(toneDim, " critical path "), in(toneMagenta, t.pick("█ ", "# ")), plain(strings.Join(s.critical, " → "))))
 	}
 	if some && h-len(p.lines) > 1 {
 		p.lines = append(p.lines, ruleMark+st.Title)
@@ -217,7 +213,7 @@ func (s *stepsTab) row(m *model, st event.StepView, title, bars, w int, selected
 		took = duration(st.Elapsed)
 	}
 	before, bar := s.bar(t, st, bars)
-	tn := tone(toneBlue)
+	tn := toneBlue
 	switch {
 	case st.Outcome == event.Failed:
 		tn = toneBad

@@ -149,7 +149,8 @@ func (r *Runtime) putImage(image runtime.Image) {
 	}
 	slices.Sort(image.Names)
 	image.Names = slices.Compact(image.Names)
-	r.images = append(kept, image)
+	kept = append(kept, image)
+	r.images = kept
 }
 
 // findImage finds an image by name or ID; mu is held.
