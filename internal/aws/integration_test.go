@@ -15,7 +15,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/aws"
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
-	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 )
 
 const testName = "awstest"
@@ -132,7 +132,7 @@ func TestEmulatorThatDies(t *testing.T) {
 
 func open(t *testing.T) runtime.Runtime {
 	t.Helper()
-	rt, err := podman.Open(t.Context(), podman.Options{StateDir: t.TempDir()})
+	rt, _, err := detect.Open(t.Context(), detect.Choice{}, t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
-	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 )
 
 const testName = "ktest"
@@ -220,7 +220,7 @@ func runPod(ctx context.Context, t *testing.T, c *cluster.Cluster, name, ref str
 // and returns the cluster under test.
 func setUp(t *testing.T, name string) (runtime.Runtime, *cluster.Cluster) {
 	t.Helper()
-	rt, err := podman.Open(t.Context(), podman.Options{StateDir: t.TempDir()})
+	rt, _, err := detect.Open(t.Context(), detect.Choice{}, t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

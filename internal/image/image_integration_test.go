@@ -15,7 +15,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/image"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
-	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 )
 
 const testName = "imagetest"
@@ -24,7 +24,7 @@ const testName = "imagetest"
 // for RUN steps and not in the image, an unchanged image is not built again,
 // and a failing step is named.
 func TestBuildForReal(t *testing.T) {
-	engine, err := podman.Open(t.Context(), podman.Options{StateDir: t.TempDir()})
+	engine, _, err := detect.Open(t.Context(), detect.Choice{}, t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

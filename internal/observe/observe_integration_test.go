@@ -16,7 +16,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
-	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 )
 
 const testSandbox = "observetest"
@@ -26,9 +26,9 @@ const testSandbox = "observetest"
 func openEngine(t *testing.T) runtime.Runtime {
 	t.Helper()
 	ctx := context.Background() // outlives the test, for the clean-up
-	rt, err := podman.Open(ctx, podman.Options{StateDir: t.TempDir()})
+	rt, _, err := detect.Open(ctx, detect.Choice{}, t.TempDir(), nil)
 	if err != nil {
-		t.Fatalf("this test needs Podman: %v", err)
+		t.Fatalf("this test needs a container engine: %v", err)
 	}
 	labels := map[string]string{runtime.LabelName: testSandbox}
 	clean := func() {

@@ -23,10 +23,10 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
-	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
+	"github.com/sandbox-stack/sandbox/internal/runtime/detect"
 )
 
-// These tests need Podman, an image of LocalStack in its store and a mirror
+// These tests need a container engine, an image of LocalStack in its store and a mirror
 // that has the AWS provider: "sandbox images build" makes both. They fail
 // where something is missing. SANDBOX_TEST_LOCALSTACK names another image,
 // SANDBOX_TEST_PROVIDERS another mirror.
@@ -42,7 +42,7 @@ type emulator struct {
 
 func newEmulator(t *testing.T) *emulator {
 	t.Helper()
-	rt, err := podman.Open(t.Context(), podman.Options{StateDir: t.TempDir()})
+	rt, _, err := detect.Open(t.Context(), detect.Choice{}, t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
