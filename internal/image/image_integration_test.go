@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
@@ -51,7 +52,7 @@ func TestBuildForReal(t *testing.T) {
 	}
 
 	ca := filepath.Join(t.TempDir(), "ca.crt")
-	write(t, ca, "the host's certificates")
+	write(t, ca, "the host's certificates as of "+time.Now().String()) // an engine may know the same step
 	t.Setenv("SSL_CERT_FILE", ca)
 	app := t.TempDir()
 	write(t, filepath.Join(app, "Dockerfile"), `ARG BASE_IMAGE=example.com/never-asked

@@ -136,29 +136,3 @@ func (r *Runtime) killExec(ctx context.Context, id string) error {
 	}
 	return nil
 }
-
-// Logs writes the container's output to w, both streams merged.
-func (r *Runtime) Logs(ctx context.Context, id string, opt runtime.LogOptions, w io.Writer) error {
-	options := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Follow: opt.Follow, Timestamps: opt.Timestamps}
-	switch {
-	case opt.Tail > 0:
-		options.Tail = fmt.Sprint(opt.Tail)
-	case opt.Tail < 0:
-		options.Tail = "0"
-	}
-	if !opt.Since.IsZero() {
-		options.Since = opt.Since.Format(time.RFC3339Nano)
-	}
-	body, err := r.api.ContainerLogs(ctx, id, options)
-	if err != nil {
-		return fmt.Errorf("read the log of container %s: %w", id, apiError(ctx, err))
-	}
-	defer func() { _ = body.Close() }()
-	if _, err := stdcopy.StdCopy(w, w, body); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("read the log of container %s: %w", id, err)
-	}
-	return ctx.Err()
-}

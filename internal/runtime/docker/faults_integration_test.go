@@ -118,3 +118,25 @@ func TestDaemonEnds(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// kind's nodes have a terminal, whose output is not multiplexed.
+func TestLogOfATerminal(t *testing.T) {
+	engine := start(t)
+	r := open(t, engine)
+	box(t, r)
+	cmd := exec.Command(filepath.Join(engine.Commands(), "docker"), "run", "--detach", "--tty", "--name", "sandbox-dockertest-tty",
+		"--label", runtime.LabelName+"=dockertest", boxTag, "/box", "print", "4")
+	cmd.Env = engine.Env(os.Environ())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if err := r.RemoveContainer(context.Background(), "sandbox-dockertest-tty"); err != nil {
+			t.Error(err)
+		}
+	})
+	var out strings.Builder
+	if err := r.Logs(t.Context(), "sandbox-dockertest-tty", runtime.LogOptions{Follow: true}, &out); err != nil || strings.Count(out.String(), "line ") != 4 {
+		t.Errorf("got %q, %v", out.String(), err)
+	}
+}

@@ -48,6 +48,18 @@ func testLogs(t *testing.T, s *suite) {
 	}
 }
 
+// What a container says at its very end is not lost to who follows it.
+func testLogsFollowShort(t *testing.T, s *suite) {
+	for i := range 5 {
+		spec := s.spec(t, "print", "10")
+		spec.Name += fmt.Sprint("-", i)
+		c := s.start(t, spec)
+		if all := s.logs(t, c.ID, runtime.LogOptions{Follow: true}); strings.Count(all, "\n") != 10 {
+			t.Errorf("%d: %q", i, all)
+		}
+	}
+}
+
 func testLogsFollow(t *testing.T, s *suite) {
 	c := s.start(t, s.spec(t, "tick"))
 	var out buffer

@@ -62,6 +62,7 @@ func Run(t *testing.T, features Features, open func(t *testing.T) runtime.Runtim
 		{"Mounts", testMounts},
 		{"Logs", testLogs},
 		{"LogsFollow", testLogsFollow},
+		{"LogsFollowShort", testLogsFollowShort},
 		{"LogsFollowCanceled", testLogsFollowCanceled},
 		{"Exec", testExec},
 		{"ExecStdin", testExecStdin},
