@@ -20,7 +20,7 @@ GOLANGCI_VERSION    := v2.15.0
 GOFUMPT_VERSION     := v0.12.0
 GOVULNCHECK_VERSION := v1.9.0
 
-.PHONY: demo build check test e2e bench lint vuln golden generate setup engine clean help
+.PHONY: demo build check test e2e bench captures lint vuln golden generate setup engine clean help
 
 demo: setup build ## bring the web-app stack up on this machine and show its health (STACK=minimal for another)
 	bin/sandbox doctor $(STACK) --fix --yes
@@ -40,6 +40,9 @@ e2e: engine ## only the e2e scenarios (RUN=regexp selects)
 
 bench: engine ## compare `sandbox up` with the same work by hand, side by side
 	go test -tags "$(TAGS) bench" -count=1 -timeout 60m -v ./e2e/bench/...
+
+captures: engine ## docs/dashboard/: what is to be seen on a real stack, as text and pictures
+	scripts/captures.sh "$(TAGS)"
 
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, the import rules among it
 	$< run ./...

@@ -31,5 +31,5 @@ run bin/sandbox exec --name integration -- sh -c 'SANDBOX_TEST_KUBECONFIG=$KUBEC
   go test -tags "$tags integration" -count=1 -timeout 20m ./internal/release
 cleanup
 run go test -tags "$tags integration" -count=1 -timeout 40m -p 1 \
-  ./images/... ./internal/aws ./internal/cluster ./internal/doctor ./internal/image ./internal/observe ./internal/packages \
+  ./images/... ./internal/aws ./internal/cluster ./internal/doctor ./internal/image ./internal/live ./internal/observe ./internal/packages \
   ./internal/runtime/... ./internal/terraform

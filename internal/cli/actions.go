@@ -24,6 +24,14 @@ type actions struct {
 	refresh chan<- string
 }
 
+// now is the sandbox as it is recorded now, with its engine.
+func (a actions) now(ctx context.Context) (*session.Session, error) {
+	if err := a.s.Connect(ctx); err != nil {
+		return nil, err
+	}
+	return a.s.Reread()
+}
+
 // openURL opens a URL in the user's browser.
 func openURL(url string) error {
 	browser.Stdout, browser.Stderr = io.Discard, io.Discard // they would write into the screen
@@ -48,7 +56,7 @@ func (a actions) ShellCommand(_ context.Context, component string) ([]string, er
 
 // Describe returns all there is to know of a component.
 func (a actions) Describe(ctx context.Context, component string) (string, error) {
-	now, err := a.s.Reread()
+	now, err := a.now(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -57,7 +65,7 @@ func (a actions) Describe(ctx context.Context, component string) (string, error)
 
 // PreviousLog returns what a component logged before its last restart.
 func (a actions) PreviousLog(ctx context.Context, component string) (string, error) {
-	now, err := a.s.Reread()
+	now, err := a.now(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -66,7 +74,7 @@ func (a actions) PreviousLog(ctx context.Context, component string) (string, err
 
 // Restart restarts a component.
 func (a actions) Restart(ctx context.Context, component string) error {
-	now, err := a.s.Reread()
+	now, err := a.now(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,7 +98,7 @@ func (a actions) look(ctx context.Context, what string) error {
 
 // Plan says what Terraform would do to a module.
 func (a actions) Plan(ctx context.Context, module string) (string, error) {
-	now, err := a.s.Reread()
+	now, err := a.now(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -99,7 +107,7 @@ func (a actions) Plan(ctx context.Context, module string) (string, error) {
 
 // Apply applies a module, and has it compared after that.
 func (a actions) Apply(ctx context.Context, module string) error {
-	now, err := a.s.Reread()
+	now, err := a.now(ctx)
 	if err != nil {
 		return err
 	}

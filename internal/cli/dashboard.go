@@ -9,26 +9,31 @@ import (
 )
 
 // dashboard shows a sandbox, live, until its user quits. Whatever happens to it,
-// the sandbox stays up.
+// the sandbox stays up. What is recorded shows at once, and the rest as soon as
+// the engine has answered.
 func (a *app) dashboard(ctx context.Context, name, farewell string) (err error) {
-	s, err := session.Open(ctx, name)
+	s, err := session.Peek(name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	feed := tui.NewFeed()
-	watching, stop := context.WithCancel(ctx)
-	watched := make(chan error, 1)
+	watching, stop := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
 	refresh := make(chan string)
 	go func() {
-		watched <- s.Watch(watching, feed, refresh)
+		defer close(watched)
+		if err := s.Watch(watching, feed, refresh); err != nil {
+			stop(err) // there is nothing to look at
+		}
 		_ = feed.Close() // it never fails
 	}()
 	style := a.style(a.Out)
-	err = tui.Run(ctx, tui.Options{
+	err = tui.Run(watching, tui.Options{
 		In: a.In, Out: a.Out, Name: name, Feed: feed, ASCII: style.ASCII, Color: style.Color,
 		Actions: actions{s: s, events: s.Events(), refresh: refresh}, Farewell: farewell,
 	})
-	stop()
-	return errors.Join(err, <-watched)
+	stop(nil)
+	<-watched
+	return err
 }

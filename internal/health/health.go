@@ -27,6 +27,9 @@ type Source struct {
 	// answers without a word on them.
 	Components []string
 	Probe      Probe
+	// Wake makes a Watcher look at once, before its interval has passed. It
+	// may be nil.
+	Wake <-chan struct{}
 }
 
 // Collect asks all sources at once and returns the health of every component,

@@ -92,6 +92,7 @@ func (w Watcher) follow(ctx context.Context, index int, s Source, reports chan<-
 		}
 		select {
 		case <-time.After(w.Interval):
+		case <-s.Wake:
 		case <-ctx.Done():
 			return
 		}
@@ -111,6 +112,9 @@ type ledger struct {
 // What a source finds at its first look has been so for a time that nobody
 // knows, unless it says so.
 func (l *ledger) update(source int, found []event.Health, answered bool, needs Needs, now time.Time) []event.Health {
+	if l.begun[source] && answered && slices.Equal(l.sources[source], found) {
+		return nil
+	}
 	first := map[string]bool{}
 	if !l.begun[source] {
 		l.begun[source] = true

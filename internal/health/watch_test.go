@@ -229,3 +229,21 @@ func TestWatchWaitsForTheLookUnderWay(t *testing.T) {
 		}
 	})
 }
+
+func TestWatchLooksWhenItIsWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks atomic.Int32
+		wake := make(chan struct{}, 1)
+		said := watching(t, Watcher{
+			Interval: time.Hour, Deadline: time.Second,
+			Sources: []Source{{Wake: wake, Probe: func(context.Context) []event.Health {
+				return []event.Health{{Component: "aws", State: event.StateOK, Reason: string('a' + looks.Add(1))}}
+			}}},
+		})
+		said()
+		wake <- struct{}{}
+		if got := said(); len(got) != 1 || looks.Load() != 2 {
+			t.Errorf("%d looks, said %+v", looks.Load(), got)
+		}
+	})
+}

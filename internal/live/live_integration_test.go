@@ -3,6 +3,7 @@
 package live_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,23 +16,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-
 	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/render"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 	"github.com/sandbox-stack/sandbox/internal/runtime/podman"
 	"github.com/sandbox-stack/sandbox/internal/session"
+	"github.com/sandbox-stack/sandbox/internal/tui"
 )
 
-// TestLive watches a real sandbox while it is well, and while it is broken in
-// the ways that users break it: each fault must show within five seconds, with
-// the component that is to blame, and go away once it is repaired.
+// TestLive watches a real sandbox while it is well, and while its cluster is lost.
+// Other faults are those of the e2e tests, which look at them on the screen.
 func TestLive(t *testing.T) {
 	const name = "live-integration"
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
@@ -80,8 +74,6 @@ func TestLive(t *testing.T) {
 		})
 	})
 	t.Run("idle cost", func(t *testing.T) { w.t = t; idleCost(t, 30*time.Second) })
-	t.Run("killed pod", func(t *testing.T) { w.t = t; killedPod(ctx, t, w) })
-	t.Run("deleted queue", func(t *testing.T) { w.t = t; deletedQueue(ctx, t, w) })
 	t.Run("refresh", func(t *testing.T) {
 		w.t = t
 		began := time.Now()
@@ -89,8 +81,35 @@ func TestLive(t *testing.T) {
 		w.must(2*time.Minute, "a full comparison", func(v event.View) bool { return v.Modules["infra"].Refreshed.After(began) })
 		t.Logf("a full comparison took %s", time.Since(began).Round(100*time.Millisecond))
 	})
-	t.Run("stopped emulator", func(t *testing.T) { w.t = t; stoppedEmulator(ctx, t, w) })
+	t.Run("replay", func(t *testing.T) { w.t = t; replayed(t, w) })
 	t.Run("stopped node", func(t *testing.T) { w.t = t; stoppedNode(ctx, t, w) })
+}
+
+// replayed compares what the dashboard shows of what was recorded with what it
+// showed of it live.
+func replayed(t *testing.T, w *world) {
+	w.mu.Lock()
+	live, record := w.feed, bytes.NewReader(bytes.Clone(w.record.Bytes()))
+	frames := map[[2]int]string{}
+	sizes := [][2]int{{80, 24}, {100, 30}, {160, 45}}
+	for _, size := range sizes {
+		frames[size] = tui.Frame(tui.Options{Name: w.name, Feed: live, Now: live.Now, Color: true}, size[0], size[1])
+	}
+	w.mu.Unlock()
+
+	again := tui.NewFeed()
+	if err := render.Replay(t.Context(), record, again, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range sizes {
+		got := tui.Frame(tui.Options{Name: w.name, Feed: again, Now: again.Now, Color: true}, size[0], size[1])
+		if got != frames[size] {
+			t.Errorf("at %v live:\n%s\nreplayed:\n%s", size, frames[size], got)
+		}
+		if !strings.Contains(got, "release/web-app") {
+			t.Errorf("at %v there is nothing of the stack:\n%s", size, got)
+		}
+	}
 }
 
 // world is a sandbox that is watched.
@@ -103,13 +122,15 @@ type world struct {
 
 	mu      sync.Mutex
 	view    event.View
+	feed    *tui.Feed
+	record  bytes.Buffer
 	changed chan struct{}
 }
 
 // up brings the web-app stack up and begins to watch it. It goes with the test.
 func up(ctx context.Context, t *testing.T, name string) *world {
 	t.Helper()
-	w := &world{t: t, name: name, state: t.TempDir(), refresh: make(chan string), changed: make(chan struct{}, 1)}
+	w := &world{t: t, name: name, state: t.TempDir(), refresh: make(chan string), feed: tui.NewFeed(), changed: make(chan struct{}, 1)}
 	t.Setenv("XDG_STATE_HOME", w.state)
 	down := func() {
 		if err := session.Down(context.WithoutCancel(ctx), name, false, event.SinkFunc(func(event.Envelope) error { return nil })); err != nil {
@@ -157,12 +178,13 @@ func up(ctx context.Context, t *testing.T, name string) *world {
 func (w *world) take(e event.Envelope) error {
 	w.mu.Lock()
 	w.view.Apply(e)
+	err := errors.Join(w.feed.Handle(e), json.NewEncoder(&w.record).Encode(e))
 	w.mu.Unlock()
 	select {
 	case w.changed <- struct{}{}:
 	default:
 	}
-	return nil
+	return err
 }
 
 // must waits until what is known fits, and returns how long that took.
@@ -203,13 +225,7 @@ func (w *world) fault(component string, reason ...string) {
 	w.t.Logf("%s turned %s after %s: %s (blames %q)", component, h.State, took.Round(10*time.Millisecond), h.Reason, h.Blames)
 }
 
-func (w *world) healed(within time.Duration) {
-	w.t.Helper()
-	took := w.must(within, "recovery", allHealthy)
-	w.t.Logf("all healthy %s after the repair", took.Round(10*time.Millisecond))
-}
-
-// idleCost measures what watching costs while nothing happens: of this process
+// idleCost says what watching costs while nothing happens: of this process
 // and of the engine's service, which is its child.
 func idleCost(t *testing.T, during time.Duration) {
 	before, service := cpu(t, syscall.RUSAGE_SELF), childCPU(t)
@@ -217,9 +233,6 @@ func idleCost(t *testing.T, during time.Duration) {
 	own := (cpu(t, syscall.RUSAGE_SELF) - before).Seconds() / during.Seconds()
 	engine := (childCPU(t) - service).Seconds() / during.Seconds()
 	t.Logf("idle: %.2f %% of a core here, %.2f %% in the engine's services", 100*own, 100*engine)
-	if own > 0.01 {
-		t.Errorf("watching an idle sandbox takes %.2f %% of a core, want at most 1 %%", 100*own)
-	}
 }
 
 func cpu(t *testing.T, who int) time.Duration {
@@ -257,90 +270,6 @@ func childCPU(t *testing.T) time.Duration {
 		}
 	}
 	return sum
-}
-
-func (w *world) kube() kubernetes.Interface {
-	w.t.Helper()
-	cfg, err := clientcmd.BuildConfigFromFlags("", filepath.Join(w.state, "sandbox", w.name, "kubeconfig"))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return client
-}
-
-func killedPod(ctx context.Context, t *testing.T, w *world) {
-	client := w.kube()
-	pods, err := client.CoreV1().Pods("production").List(ctx, metav1.ListOptions{})
-	if err != nil || len(pods.Items) == 0 {
-		t.Fatalf("list pods: %d, %v", len(pods.Items), err)
-	}
-	if err := client.CoreV1().Pods("production").Delete(ctx, pods.Items[0].Name, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	w.fault("release/web-app", "Deployment/web-app")
-	w.healed(2 * time.Minute)
-	w.must(10*time.Second, "event of the killing", func(v event.View) bool {
-		return slices.ContainsFunc(v.EventsByTime(), func(g event.ObjectEvents) bool {
-			return g.Object == "pod/"+pods.Items[0].Name && g.Reason == "Killing"
-		})
-	})
-}
-
-func deletedQueue(ctx context.Context, t *testing.T, w *world) {
-	env, err := session.Env(w.name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	value := func(name string) string {
-		return env[slices.IndexFunc(env, func(v session.Var) bool { return v.Name == name })].Value
-	}
-	endpoint := value("AWS_ENDPOINT_URL")
-	client := sqs.New(sqs.Options{
-		BaseEndpoint: &endpoint, Region: "us-east-1",
-		Credentials: credentials.NewStaticCredentialsProvider(value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"), ""),
-	})
-	queues, err := client.ListQueues(ctx, &sqs.ListQueuesInput{})
-	if err != nil || len(queues.QueueUrls) == 0 {
-		t.Fatalf("list queues: %v", err)
-	}
-	url := queues.QueueUrls[0]
-	parts := strings.Split(url, "/")
-	attributes, err := client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []types.QueueAttributeName{"All"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &url}); err != nil {
-		t.Fatal(err)
-	}
-	w.fault("terraform/infra", "aws_sqs_queue.")
-	w.must(time.Second, "the resource as missing", func(v event.View) bool { return v.Modules["infra"].Drift == 1 })
-	settable := map[string]string{}
-	for _, name := range []string{"VisibilityTimeout", "MessageRetentionPeriod", "DelaySeconds"} {
-		if v := attributes.Attributes[name]; v != "" {
-			settable[name] = v
-		}
-	}
-	if _, err := client.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(parts[len(parts)-1]), Attributes: settable}); err != nil {
-		t.Fatal(err)
-	}
-	w.healed(10 * time.Second)
-}
-
-func stoppedEmulator(ctx context.Context, t *testing.T, w *world) {
-	if err := w.engine.StopContainer(ctx, "sandbox-"+w.name+"-aws", 0); err != nil {
-		t.Fatal(err)
-	}
-	w.fault("aws", "it was killed")
-	w.fault("terraform/infra", "emulator")
-	if err := w.engine.StartContainer(ctx, "sandbox-"+w.name+"-aws"); err != nil {
-		t.Fatal(err)
-	}
-	// It has forgotten its resources, which only up creates again.
-	w.must(time.Minute, "an emulator that is back", func(v event.View) bool { return v.Health["aws"].State == event.StateOK })
 }
 
 // stoppedNode stops the cluster's only node and starts it again: the feeds of

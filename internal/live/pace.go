@@ -12,10 +12,9 @@ import (
 )
 
 const (
-	// healthTick is how often each source is asked whether it has to look: a
-	// change that was announced is looked at within this time. To ask costs
-	// some 30 µs, as the causes of all components are resolved anew.
-	healthTick = 500 * time.Millisecond
+	// healthTick is how often each source is asked whether it has to look,
+	// beside those times at which a change was announced.
+	healthTick = time.Second
 	// settle is the least time between two looks, so that a rollout, which
 	// announces a change many times a second, does not cost as many looks.
 	settle = time.Second
@@ -44,6 +43,8 @@ type paced struct {
 	idle func() time.Duration
 	// saw is told the result of each look; it may be nil.
 	saw func([]event.Health)
+	// called is set together with woken, for the watcher to look at once.
+	called signal
 
 	mu    sync.Mutex
 	woken bool
@@ -102,11 +103,12 @@ func (p *paced) wake() {
 	p.mu.Lock()
 	p.woken = true
 	p.mu.Unlock()
+	p.called.set()
 }
 
 // pace returns the source with the pace that suits what it looks at.
 func (l *live) pace(s health.Source) *paced {
-	p := &paced{name: s.Name, probe: s.Probe}
+	p := &paced{name: s.Name, probe: s.Probe, called: newSignal()}
 	always := func(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
 	// A source whose changes are announced is looked at more often while the
 	// announcements are not heard.
@@ -146,7 +148,7 @@ func (l *live) pace(s health.Source) *paced {
 func (l *live) watchHealth(ctx context.Context) {
 	list := slices.Clone(l.src.Health)
 	for i, p := range l.sources {
-		list[i].Probe = p.look
+		list[i].Probe, list[i].Wake = p.look, p.called
 	}
 	health.Watcher{
 		Sources: list, Interval: healthTick, Deadline: l.src.Deadline, Needs: l.src.Needs,

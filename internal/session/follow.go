@@ -15,7 +15,7 @@ import (
 
 const (
 	// followInterval is the time between looks for more of a record.
-	followInterval = 250 * time.Millisecond
+	followInterval = 500 * time.Millisecond
 	// recordChunk is how much of a record is read at once, in bytes.
 	recordChunk = 64 << 10
 )

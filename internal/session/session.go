@@ -62,13 +62,14 @@ type Wanted struct {
 
 // Session is one sandbox, opened.
 type Session struct {
-	name   string
-	stack  *stack.Stack
-	opt    Options
-	run    string
-	dir    *state.Dir
-	lock   *state.Lock // nil where the session only looks
-	engine runtime.Runtime
+	name       string
+	stack      *stack.Stack
+	opt        Options
+	run        string
+	dir        *state.Dir
+	lock       *state.Lock // nil where the session only looks
+	engine     runtime.Runtime
+	connecting sync.Mutex // held by Connect
 	// disconnected is set once the engine is closed.
 	disconnected bool
 	info         runtime.Info
@@ -171,6 +172,21 @@ func (s *Session) abandon() error {
 		errs = append(errs, s.dir.Remove())
 	}
 	return errors.Join(append(errs, s.Close())...)
+}
+
+// Peek returns a sandbox that was brought up as it is recorded, without its
+// engine: Watch connects it, and Connect.
+func Peek(name string) (*Session, error) { return recorded(name) }
+
+// Connect connects the engine of a session that Peek has returned, unless that
+// is done.
+func (s *Session) Connect(ctx context.Context) error {
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
+	if s.releases != nil { // it is what comes last
+		return nil
+	}
+	return s.open(ctx)
 }
 
 // Open opens a sandbox that was brought up, to look at it.

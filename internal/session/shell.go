@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"os/exec"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	kubectl "k8s.io/kubectl/pkg/cmd/exec"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/kubectl/pkg/util/term"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 )
@@ -59,7 +60,7 @@ func (s *Session) exec(ctx context.Context, target target, component string, com
 		if err != nil {
 			return fault.Wrap(fault.Unavailable, err, "sandbox status", "nothing can be run in %s", component)
 		}
-		return s.execInPod(namespace, pod, command, t)
+		return s.execInPod(ctx, namespace, pod, command, t)
 	case target.module != nil, target.image != nil:
 		return fault.New(fault.Invalid, "nothing can be run in "+component, "nothing of it runs", "sandbox describe "+component)
 	}
@@ -75,7 +76,7 @@ type exitError struct {
 // ExitCode is the command's exit code.
 func (e *exitError) ExitCode() int { return e.code }
 
-func (s *Session) execInPod(namespace, pod string, command []string, t Terminal) error {
+func (s *Session) execInPod(ctx context.Context, namespace, pod string, command []string, t Terminal) error {
 	c, err := s.cluster()
 	if err != nil {
 		return err
@@ -88,17 +89,20 @@ func (s *Session) execInPod(namespace, pod string, command []string, t Terminal)
 	if err != nil {
 		return fault.Wrap(fault.Failed, err, "sandbox status", "no client of the cluster")
 	}
-	// As kubectl does: the request below is one of the core group.
-	cfg.GroupVersion, cfg.APIPath = &corev1.SchemeGroupVersion, "/api"
-	cfg.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
-	opt := kubectl.ExecOptions{
-		StreamOptions: kubectl.StreamOptions{
-			Namespace: namespace, PodName: pod, Stdin: true, TTY: t.TTY, Quiet: true,
-			IOStreams: genericiooptions.IOStreams{In: t.In, Out: t.Out, ErrOut: t.Err},
-		},
-		Command: command, Config: cfg, PodClient: client.CoreV1(), Executor: &kubectl.DefaultRemoteExecutor{},
+	url := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Command: command, Stdin: true, Stdout: true, Stderr: !t.TTY, TTY: t.TTY}, scheme.ParameterCodec).URL()
+	remote, err := remotecommand.NewWebSocketExecutor(cfg, http.MethodGet, url.String())
+	if err != nil {
+		return fault.Wrap(fault.Failed, err, "sandbox status", "no connection to pod %s", pod)
 	}
-	err = opt.Run()
+	// In raw mode, and with its size passed on, the terminal is the command's.
+	tty := term.TTY{In: t.In, Out: t.Out, Raw: t.TTY}
+	streams := remotecommand.StreamOptions{Stdin: t.In, Stdout: t.Out, Stderr: t.Err, Tty: t.TTY}
+	if t.TTY {
+		streams.Stderr = nil // both go over one terminal
+		streams.TerminalSizeQueue = sizes{tty.MonitorSize(tty.GetSize())}
+	}
+	err = tty.Safe(func() error { return remote.StreamWithContext(ctx, streams) })
 	var exit interface{ ExitStatus() int }
 	if errors.As(err, &exit) {
 		return &exitError{err, exit.ExitStatus()}
@@ -107,6 +111,18 @@ func (s *Session) execInPod(namespace, pod string, command []string, t Terminal)
 		return fault.Wrap(fault.Failed, err, "sandbox describe of the pod", "the command did not run in pod %s", pod)
 	}
 	return nil
+}
+
+// sizes passes the sizes of a terminal on.
+type sizes struct{ term.TerminalSizeQueue }
+
+// Next waits for the next size; nil ends it.
+func (q sizes) Next() *remotecommand.TerminalSize {
+	size := q.TerminalSizeQueue.Next()
+	if size == nil {
+		return nil
+	}
+	return &remotecommand.TerminalSize{Width: size.Width, Height: size.Height}
 }
 
 // execInContainer leaves the terminal to the engine's own command: it is there

@@ -46,6 +46,9 @@ func (s *Session) watchLive(ctx context.Context, out *joined, refresh <-chan str
 		return nil
 	case <-idle:
 	}
+	if err := s.Connect(ctx); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		now, err := s.Reread()
 		if err != nil {

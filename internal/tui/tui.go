@@ -53,7 +53,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	_, err := tea.NewProgram(m,
 		tea.WithInput(o.In), tea.WithOutput(o.Out),
-		tea.WithFPS(20), tea.WithColorProfile(profile),
+		tea.WithFPS(10), tea.WithColorProfile(profile),
 	).Run()
 	switch {
 	case ctx.Err() != nil:
