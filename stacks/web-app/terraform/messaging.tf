@@ -14,10 +14,12 @@ data "aws_iam_policy_document" "queue" {
       identifiers = ["sns.amazonaws.com"]
     }
 
+    # By name, so that the queue need not wait for the topic, and the topic for its key:
+    # the provider waits ten seconds for a key.
     condition {
-      test     = "ArnEquals"
+      test     = "ArnLike"
       variable = "aws:SourceArn"
-      values   = [aws_sns_topic.orders.arn]
+      values   = ["arn:aws:sns:*:${data.aws_caller_identity.current.account_id}:${local.prefix}-orders"]
     }
   }
 }
