@@ -146,8 +146,9 @@ func (d *Docker) takeLock(ctx context.Context) error {
 
 // run starts the process. The kernel ends it with this one.
 func (d *Docker) run() error {
-	_, err := net.InterfaceByName("docker0")
-	d.bridged = err != nil
+	if err := d.lookForBridge(); err != nil {
+		return err
+	}
 	log, err := os.Create(filepath.Join(d.dir, "dockerd.log"))
 	if err != nil {
 		return err
@@ -180,6 +181,20 @@ func (d *Docker) run() error {
 	}()
 	return <-started
 }
+
+// lookForBridge notes whether the default bridge is going to be ours: it is not
+// there yet, or a run that was killed has left it, as a file tells.
+func (d *Docker) lookForBridge() error {
+	_, err := net.InterfaceByName("docker0")
+	_, left := os.Stat(d.bridgeFile())
+	d.bridged = err != nil || left == nil
+	if !d.bridged {
+		return nil
+	}
+	return os.WriteFile(d.bridgeFile(), nil, 0o600)
+}
+
+func (d *Docker) bridgeFile() string { return filepath.Join(d.dir, "run", "bridge") }
 
 // withoutDocker drops what is meant for another daemon.
 func withoutDocker(env []string) []string {
@@ -255,7 +270,7 @@ func (d *Docker) Stop() error {
 		if out, err := exec.Command("ip", "link", "delete", "docker0").CombinedOutput(); err != nil {
 			errs = append(errs, fmt.Errorf("remove the bridge: %w: %s", err, out))
 		}
-		errs = append(errs, removeRules())
+		errs = append(errs, removeRules(), os.Remove(d.bridgeFile()))
 	}
 	errs = append(errs, d.lock.Close())
 	if err := errors.Join(errs...); err != nil {
