@@ -6,6 +6,7 @@ package terminal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -190,30 +191,52 @@ func (p *Terminal) EndsWith(code int) {
 	}
 }
 
-// IsClean checks that the terminal is as it was before the program.
+// IsClean checks that the terminal is as it was before the program, once what
+// the program has written last has come through.
 func (p *Terminal) IsClean() {
+	p.T.Helper()
+	deadline := time.After(5 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		left := p.left()
+		if left == "" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			p.T.Error(left)
+			return
+		}
+	}
+}
+
+// left says what the program has left as it was not before.
+func (p *Terminal) left() string {
 	p.T.Helper()
 	after, err := unix.IoctlGetTermios(int(p.slave.Fd()), unix.TCGETS)
 	if err != nil {
 		p.T.Fatal(err)
 	}
 	if *after != *p.modes {
-		p.T.Errorf("the terminal's modes: %+v, want %+v", after, p.modes)
+		return fmt.Sprintf("the terminal's modes: %+v, want %+v", after, p.modes)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.screen.IsAltScreen() {
-		p.T.Error("the alternate screen is left on")
+		return "the alternate screen is left on"
 	}
 	if p.screen.CursorHidden() {
-		p.T.Error("the cursor is left hidden")
+		return "the cursor is left hidden"
 	}
 	all := p.all.String()
 	for _, mode := range []string{"?1049", "?2004", "?1000", "?1002", "?1003", "?1006"} {
 		if on, off := strings.LastIndex(all, "\x1b["+mode+"h"), strings.LastIndex(all, "\x1b["+mode+"l"); on > off {
-			p.T.Errorf("mode %s is left on", mode)
+			return "mode " + mode + " is left on"
 		}
 	}
+	return ""
 }
 
 // Capture keeps what is on the screen, where captures are wanted: as text, and
