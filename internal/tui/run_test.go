@@ -174,7 +174,7 @@ func TestRunInATerminal(t *testing.T) {
 	r := start(t.Context(), t, 80, 24, nil)
 	r.shows("release/web-app")
 	r.types("/sqs\r")
-	r.shows("sqs")
+	r.shows("sqs: ") // how many match, and not what is being typed: only what is drawn is drawn over
 	r.types("\x1b")
 	r.shows("nodes ready") // an escape with a key right after it is another key
 	r.types("3")
