@@ -36,7 +36,7 @@ func (a actions) now(ctx context.Context) (*session.Session, error) {
 func openURL(url string) error {
 	browser.Stdout, browser.Stderr = io.Discard, io.Discard // they would write into the screen
 	if err := browser.OpenURL(url); err != nil {
-		return fault.Wrap(fault.Unavailable, err, "open "+url+" yourself", "no browser can be opened here")
+		return fault.New(fault.Unavailable, "open "+url+" yourself", "no browser can be opened here", "sandbox open --print")
 	}
 	return nil
 }

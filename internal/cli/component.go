@@ -138,6 +138,11 @@ instead; its exit code is passed on, and 125 means that sandbox itself failed.`,
 			}
 			err := a.open(cmd.Context(), func(s *session.Session) error {
 				a.releaseSignals() // they are for what runs in there
+				if len(argv) == 1 && isTerminal(a.In) && isTerminal(a.Out) {
+					if _, err := fmt.Fprintf(a.Err, "a shell in %s; exit or ctrl+d returns\n", argv[0]); err != nil {
+						return err
+					}
+				}
 				return s.Exec(cmd.Context(), argv[0], argv[1:], session.Terminal{
 					In: a.In, Out: a.Out, Err: a.Err, TTY: isTerminal(a.In) && isTerminal(a.Out),
 				})

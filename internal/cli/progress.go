@@ -22,6 +22,15 @@ func (a *app) mode() render.Mode {
 	return render.Choose(render.Mode(a.progress), isTerminal(a.Err), os.Getenv)
 }
 
+// drawable says whether what is asked for, and the terminal, go with a screen that
+// is drawn over and over.
+func (a *app) drawable() bool {
+	if a.accessible || a.quiet || a.output != "table" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	return a.progress == string(render.ModeAuto) || a.progress == string(render.ModeTTY)
+}
+
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(f.Fd())

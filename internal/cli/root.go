@@ -242,6 +242,18 @@ func (a *app) readOutputFlags(root *cobra.Command) {
 // dashboardOrHelp shows the sandbox that is there, to a person at a terminal.
 func (a *app) dashboardOrHelp(cmd *cobra.Command, _ []string) error {
 	name, err := session.One(a.name)
+	if err == nil && isTerminal(a.Out) && !a.drawable() {
+		st, err := statusOf(cmd.Context(), name, 0)
+		if err != nil {
+			return err
+		}
+		return a.writeStatus([]render.Status{st})
+	}
+	if err != nil && a.name == "" && isTerminal(a.Out) && isTerminal(a.Err) {
+		if _, werr := fmt.Fprintf(a.Err, "%s; this is how to use it:\n\n", strings.TrimPrefix(err.Error(), "which sandbox?: ")); werr != nil {
+			return werr
+		}
+	}
 	if !isTerminal(a.Out) || !isTerminal(a.In) || (err != nil && a.name == "") {
 		return cmd.Help()
 	}

@@ -36,7 +36,8 @@ func (a *app) upCommand() *cobra.Command {
 		Use:   "up [STACK|DIR|FILE]",
 		Short: "Bring a stack up, update it, or resume",
 		Long: `Brings a stack up: the name of one that comes with sandbox, a folder with a
-stack.yaml, or a stack file; without an argument, the stack.yaml of this folder.
+stack.yaml, or a stack file; without an argument, the stack.yaml of this folder or,
+where there is none, the stack of the sandbox that is there (or of --name).
 Run it again after a change, an interruption or a failure: what is there
 already is left alone, what is missing is made.`,
 		Example: `  sandbox up web-app                  a stack that comes with sandbox
@@ -68,6 +69,11 @@ already is left alone, what is missing is made.`,
 			arg := "."
 			if len(argv) == 1 {
 				arg = argv[0]
+			}
+			if len(argv) == 0 {
+				if again, name, ok := session.Again(a.name); ok {
+					arg, a.name = again, name
+				}
 			}
 			if a.mode() == render.ModeTTY && !opt.dryRun && isTerminal(a.In) && !a.supervised() && !leadsSession() {
 				return a.supervise()

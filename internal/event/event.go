@@ -125,6 +125,10 @@ type AlertChanged struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	Value  string            `json:"value,omitempty"`
 	Since  time.Time         `json:"since,omitzero"`
+	// Summary says what the alert means, by its annotations, and Expr is the
+	// condition of its rule.
+	Summary string `json:"summary,omitempty"`
+	Expr    string `json:"expr,omitempty"`
 }
 
 // RunFinished closes a run.

@@ -51,6 +51,8 @@ type LogLine struct {
 	Component string `json:"component"`
 	Source    string `json:"source,omitempty"`
 	Line      string `json:"line"`
+	// At is when it was written, where that is known.
+	At time.Time `json:"at,omitzero"`
 }
 
 // ResourceState is how a resource relates to its Terraform configuration.
@@ -82,6 +84,8 @@ type ModuleChanged struct {
 	// Drift counts the resources that are not as the state says.
 	Drift     int       `json:"drift"`
 	Refreshed time.Time `json:"refreshed,omitzero"`
+	// Comparing says that a full comparison is under way.
+	Comparing bool `json:"comparing,omitempty"`
 }
 
 // AlertmanagerChanged is what Alertmanager makes of the alerts it was sent.
@@ -160,6 +164,9 @@ func (l *Live) sample(s ResourceSample, at time.Time) {
 }
 
 func (l *Live) log(line LogLine, at time.Time, step bool) {
+	if !line.At.IsZero() {
+		at = line.At
+	}
 	l.Logs = append(l.Logs, LogEntry{LogLine: line, Time: at, Step: step})
 	l.LogsDropped += max(0, len(l.Logs)-LogTail)
 	l.Logs = tail(l.Logs, LogTail)

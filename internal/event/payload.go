@@ -1,6 +1,9 @@
 package event
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Every text that may come from a tool, a cluster or a user's file is cleaned
 // here, at the one gate all events pass, so that no output has to.
@@ -37,7 +40,8 @@ func (p HealthChanged) fill(e *Envelope) {
 }
 
 func (p AlertChanged) fill(e *Envelope) {
-	p.Rule, p.Value = Clean(p.Rule), Clean(p.Value)
+	p.Rule, p.Value, p.Expr = Clean(p.Rule), Clean(p.Value), Clean(p.Expr)
+	p.Summary = strings.TrimSuffix(CleanText(p.Summary), "\n")
 	if p.Labels != nil {
 		labels := make(map[string]string, len(p.Labels))
 		for k, v := range p.Labels {

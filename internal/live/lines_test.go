@@ -59,3 +59,22 @@ func TestAWildLogIsBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestStamped(t *testing.T) {
+	for line, want := range map[string]struct{ at, text string }{
+		"2026-11-24T12:00:01.5Z GET /":         {"2026-11-24T12:00:01.5Z", "GET /"},
+		"2026-11-24T13:00:01.5+01:00   indent": {"2026-11-24T12:00:01.5Z", "  indent"},
+		"2026-11-24T12:00:01.5Z":               {"2026-11-24T12:00:01.5Z", ""},
+		"no stamp":                             {"", "no stamp"},
+		"":                                     {"", ""},
+	} {
+		at, text := stamped(line)
+		got := ""
+		if !at.IsZero() {
+			got = at.UTC().Format(time.RFC3339Nano)
+		}
+		if got != want.at || text != want.text {
+			t.Errorf("%q: %q at %q, want %q at %q", line, text, got, want.text, want.at)
+		}
+	}
+}

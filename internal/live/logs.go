@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,8 +100,9 @@ func (l *live) followLogs(ctx context.Context) {
 func (l *live) followLog(ctx context.Context, f *follower) {
 	s := f.source
 	out := newThrottle(func(line string) {
-		l.observeLine(s.component, line)
-		l.emit(event.LogLine{Component: s.component, Source: s.name, Line: line})
+		at, text := stamped(line)
+		l.observeLine(s.component, text)
+		l.emit(event.LogLine{Component: s.component, Source: s.name, Line: text, At: at})
 	})
 	defer out.flush()
 	retry := backoff.NewExponentialBackOff()
@@ -125,6 +127,17 @@ func (l *live) followLog(ctx context.Context, f *follower) {
 		case <-time.After(retry.NextBackOff()):
 		}
 	}
+}
+
+// stamped splits a line into when it was written, which engines and the kubelet
+// put in front where they are asked to, and its text.
+func stamped(line string) (time.Time, string) {
+	stamp, text, _ := strings.Cut(line, " ")
+	at, err := time.Parse(time.RFC3339Nano, stamp)
+	if err != nil {
+		return time.Time{}, line
+	}
+	return at, text
 }
 
 // logSources lists the logs of what runs now.
@@ -157,7 +170,7 @@ func (l *live) containerLog(c container) logSource {
 	return logSource{
 		key: c.ID, component: c.logs, name: name,
 		read: func(ctx context.Context, since time.Time, tail int, w io.Writer) error {
-			opt := runtime.LogOptions{Follow: true, Since: since}
+			opt := runtime.LogOptions{Follow: true, Since: since, Timestamps: true}
 			if since.IsZero() {
 				opt.Tail = tail
 			}
@@ -179,7 +192,7 @@ func (l *live) podLog(component string, pod *corev1.Pod, status corev1.Container
 	return logSource{
 		key: string(pod.UID) + "/" + status.ContainerID, component: component, name: name, once: true,
 		read: func(ctx context.Context, since time.Time, tail int, w io.Writer) error {
-			opt := &corev1.PodLogOptions{Container: status.Name, Follow: true}
+			opt := &corev1.PodLogOptions{Container: status.Name, Follow: true, Timestamps: true}
 			if since.IsZero() {
 				lines := int64(tail)
 				opt.TailLines = &lines

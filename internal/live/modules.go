@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
@@ -53,6 +54,8 @@ type module struct {
 	refreshed map[string]event.Resource
 	at        time.Time
 	said      event.ModuleChanged
+	// judged is what was said last, for probes during a full comparison.
+	judged atomic.Pointer[event.ModuleChanged]
 }
 
 // WithResources returns the health of a module, completed with a look at its
@@ -69,7 +72,11 @@ func (m *module) probe() health.Probe {
 			return found // there is nothing to compare, or nothing to compare with
 		}
 		if !m.mu.TryLock() {
-			return found // a full comparison is under way and will tell
+			// A full comparison is under way; until it tells, what was seen counts.
+			if last := m.judged.Load(); last != nil {
+				found[i] = judge(found[i], *last)
+			}
+			return found
 		}
 		defer m.mu.Unlock()
 		seen, err := m.Look(ctx)
@@ -109,6 +116,7 @@ func (m *module) merge(seen event.ModuleChanged) event.ModuleChanged {
 func (m *module) tell(now event.ModuleChanged) {
 	if !reflect.DeepEqual(m.said, now) {
 		m.said = now
+		m.judged.Store(&now)
 		m.emit(now)
 	}
 }
@@ -117,8 +125,17 @@ func (m *module) tell(now event.ModuleChanged) {
 func (m *module) refresh(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	seen, err := m.Look(ctx) // which takes no time, and shows what an apply has mended
+	if err != nil {
+		return err
+	}
+	seen = m.merge(seen)
+	seen.Comparing = true
+	m.tell(seen)
 	now, err := m.Refresh(ctx)
 	if err != nil {
+		seen.Comparing = false
+		m.tell(seen)
 		return err
 	}
 	m.at = now.Refreshed

@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/api"
@@ -103,17 +104,30 @@ func alertsOf(groups []promv1.RuleGroup) []event.AlertChanged {
 			}
 			if len(rule.Alerts) == 0 {
 				all = append(all, event.AlertChanged{
-					Rule: rule.Name, State: string(promv1.AlertStateInactive), Labels: labelMap(rule.Labels),
+					Rule: rule.Name, State: string(promv1.AlertStateInactive), Labels: labelMap(rule.Labels), Expr: rule.Query,
 				})
 			}
 			for _, a := range rule.Alerts {
 				all = append(all, event.AlertChanged{
 					Rule: rule.Name, State: string(a.State), Labels: labelMap(a.Labels), Value: a.Value, Since: a.ActiveAt,
+					Summary: summary(a.Annotations), Expr: rule.Query,
 				})
 			}
 		}
 	}
 	return all
+}
+
+// summary is what the annotations, which Prometheus has filled in, say of an alert,
+// under the names that most rules use.
+func summary(annotations model.LabelSet) string {
+	var parts []string
+	for _, name := range []model.LabelName{"summary", "message", "description"} {
+		if text := strings.TrimSpace(string(annotations[name])); text != "" {
+			parts = append(parts, text)
+		}
+	}
+	return strings.Join(parts, "\n")
 }
 
 // labelMap copies labels without the alert's own name, which AlertChanged has

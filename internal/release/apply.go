@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"helm.sh/helm/v3/pkg/action"
@@ -64,10 +65,21 @@ func (r *Release) Apply(ctx context.Context, rep event.Reporter) (Result, error)
 		return Result{}, err
 	}
 	began := time.Now()
-	if r.matches(rel, a.want) {
-		rep.Log("sandbox", fmt.Sprintf("revision %d is deployed already, but not ready", rel.Version))
-	} else if rel, err = r.deploy(ctx, a, rel, rep); err != nil {
+	changed, err := a.changed(ctx, r.spec, rel)
+	if err != nil {
 		return Result{}, err
+	}
+	switch {
+	case !r.matches(rel, a.want):
+	case changed != "":
+		rep.Log("sandbox", changed+" was changed since revision "+strconv.Itoa(rel.Version)+" was deployed: deploying it again")
+	default:
+		rep.Log("sandbox", fmt.Sprintf("revision %d is deployed already, but not ready", rel.Version))
+	}
+	if !r.matches(rel, a.want) || changed != "" {
+		if rel, err = r.deploy(ctx, a, rel, rep); err != nil {
+			return Result{}, err
+		}
 	}
 	if err := a.restartStuck(ctx, r.spec, rel.Manifest, began, rep); err != nil {
 		return Result{}, err

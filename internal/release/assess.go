@@ -105,8 +105,9 @@ func (s snapshot) assess(r ref) object {
 		return o
 	}
 	pods := s.podsOf(u)
-	o.ready, o.want = countPods(u, pods)
-	o.pods = s.podStates(pods, r.gvk.Kind)
+	all := s.allPodsOf(u)
+	o.ready, o.want = countPods(u, all)
+	o.pods = s.podStates(all, r.gvk.Kind)
 
 	res, err := status.Compute(u)
 	switch {
@@ -139,6 +140,9 @@ func (s snapshot) assess(r ref) object {
 		if worst.severity < troubled {
 			o.reason = short(res.Message)
 		}
+	}
+	if len(all) > len(pods) && o.ready > 0 && o.reason != "" {
+		o.reason = "of an earlier revision, the new one is not ready: " + o.reason
 	}
 	switch {
 	case o.severity <= starting:
@@ -244,6 +248,26 @@ func (s snapshot) podsOf(u *unstructured.Unstructured) []*corev1.Pod {
 	return out
 }
 
+// allPodsOf returns the pods that an object has now, going away ones aside: for a
+// Deployment those of earlier ReplicaSets as well, which serve until a rollout
+// is over.
+func (s snapshot) allPodsOf(u *unstructured.Unstructured) []*corev1.Pod {
+	owners := []types.UID{u.GetUID()}
+	for _, rs := range s.replicaSets {
+		if metav1.IsControlledBy(rs, u) {
+			owners = append(owners, rs.UID)
+		}
+	}
+	var out []*corev1.Pod
+	for _, p := range s.pods {
+		c := metav1.GetControllerOf(p)
+		if p.DeletionTimestamp == nil && (p.UID == u.GetUID() || c != nil && slices.Contains(owners, c.UID)) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // newestReplicaSet returns the UID of the Deployment's ReplicaSet of the
 // highest revision, or "".
 func (s snapshot) newestReplicaSet(u *unstructured.Unstructured) types.UID {
@@ -289,7 +313,7 @@ func countPods(u *unstructured.Unstructured, pods []*corev1.Pod) (ready, want in
 			ready++
 		}
 	}
-	return ready, want
+	return min(ready, want), want // a rollout may have one more
 }
 
 // blocking returns the objects that are not ready.

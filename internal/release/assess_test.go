@@ -67,14 +67,15 @@ func TestAssessADeployment(t *testing.T) {
 			want: "Deployment/web 0 of 3: CrashLoopBackOff: web exited with code 1, 1 restart", state: event.StateFailed, severity: troubled,
 		},
 		"an upgrade does not come through": {
-			// The old pods still serve; what counts is the new ones.
+			// The old pods still serve; what it waits for is the new ones.
 			deployment: func() *appsv1.Deployment {
 				d := deployment("web", 3)
 				d.Status.UpdatedReplicas, d.Status.Replicas = 1, 4
 				return d
 			}(),
-			pods: []*corev1.Pod{pod("old", "a", ready), pod("old", "b", ready), pod("old", "c", ready), pod("new", "d", waiting("ErrImagePull", "no such image"))},
-			want: "Deployment/web 0 of 3: ErrImagePull: no such image", state: event.StateFailed, severity: troubled,
+			pods:  []*corev1.Pod{pod("old", "a", ready), pod("old", "b", ready), pod("old", "c", ready), pod("new", "d", waiting("ErrImagePull", "no such image"))},
+			want:  "Deployment/web 3 of 3: of an earlier revision, the new one is not ready: ErrImagePull: no such image",
+			state: event.StateDegraded, severity: troubled,
 		},
 		"pods that go away do not count": {
 			deployment: deployment("web", 0), pods: []*corev1.Pod{

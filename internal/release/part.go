@@ -137,7 +137,7 @@ func (r *Release) PreviousLog(ctx context.Context, part string) (string, error) 
 		if u == nil {
 			continue
 		}
-		for _, p := range s.podsOf(u) {
+		for _, p := range s.allPodsOf(u) {
 			if pod != "" && p.Name != pod {
 				continue
 			}
@@ -178,7 +178,7 @@ func (r *Release) Pod(ctx context.Context, part string) (namespace, name string,
 		if u == nil {
 			continue
 		}
-		for _, p := range s.podsOf(u) {
+		for _, p := range s.allPodsOf(u) {
 			switch {
 			case p.Status.Phase != corev1.PodRunning:
 			case podReady(p):

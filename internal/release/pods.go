@@ -36,6 +36,9 @@ const (
 	imageGrace    = 90 * time.Second
 	configGrace   = 60 * time.Second
 	scheduleGrace = 60 * time.Second
+	// placing is how long a pod may wait for a place without a word: in a
+	// rollout it does so until an earlier one has gone.
+	placing       = 15 * time.Second
 	hopelessGrace = 10 * time.Second
 	probeGrace    = 60 * time.Second
 )
@@ -178,10 +181,12 @@ func restarts(n int32) string {
 func unschedulable(pod *corev1.Pod, now time.Time) (trouble, bool) {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return trouble{
-				severity: grown(now.Sub(c.LastTransitionTime.Time), scheduleGrace),
-				text:     joinReason(c.Reason, c.Message),
-			}, true
+			waited := now.Sub(c.LastTransitionTime.Time)
+			t := trouble{severity: grown(waited, scheduleGrace), text: joinReason(c.Reason, c.Message)}
+			if waited < placing {
+				t.severity = starting
+			}
+			return t, true
 		}
 	}
 	return trouble{}, false

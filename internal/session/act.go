@@ -35,7 +35,7 @@ func (s *Session) Restart(ctx context.Context, component string) error {
 	case t.module != nil, t.image != nil:
 		return fault.New(fault.Invalid, component+" can't be restarted", "nothing of it runs", "sandbox up")
 	}
-	return s.locked("sandbox restart", func() error {
+	return s.locked(ctx, "sandbox restart", func() error {
 		for _, c := range t.containers {
 			if err := s.engine.StopContainer(ctx, c.ID, stopGrace); err != nil {
 				return fmt.Errorf("stop %s: %w", c.Name, err)
@@ -59,10 +59,20 @@ func RestartCost(component string) string {
 	return ""
 }
 
+// own is held by what this process itself does to sandboxes: one thing waits for
+// the other, where another process is refused.
+var own = make(chan struct{}, 1)
+
 // locked runs f while no other command changes the sandbox.
-func (s *Session) locked(command string, f func() error) (err error) {
+func (s *Session) locked(ctx context.Context, command string, f func() error) (err error) {
 	if s.lock != nil {
 		return f()
+	}
+	select {
+	case own <- struct{}{}:
+		defer func() { <-own }()
+	case <-ctx.Done():
+		return fault.New(fault.Timeout, command+" did not begin", "something else is still being done to the sandbox", "try again")
 	}
 	lock, err := s.dir.Lock(command)
 	if err != nil {
@@ -200,7 +210,7 @@ func (s *Session) Plan(ctx context.Context, name string) (text string, err error
 	if err != nil {
 		return "", err
 	}
-	err = s.locked("sandbox tf plan", func() error {
+	err = s.locked(ctx, "sandbox tf plan", func() error {
 		m, err := s.module(ctx, t)
 		if err != nil {
 			return err
@@ -241,7 +251,7 @@ func (s *Session) Apply(ctx context.Context, name string, rep event.Reporter) (n
 	if err != nil {
 		return "", err
 	}
-	err = s.locked("sandbox tf apply", func() error {
+	err = s.locked(ctx, "sandbox tf apply", func() error {
 		m, err := s.module(ctx, t)
 		if err != nil {
 			return err
@@ -287,7 +297,9 @@ func (s *Session) Drift(ctx context.Context, name string) (event.ModuleChanged, 
 // URL is where a component answers on this host.
 func (s *Session) URL(ctx context.Context, component string) (string, error) {
 	var with []string
+	known := false
 	for _, h := range s.health(ctx) {
+		known = known || h.Component == component
 		if h.URL == "" {
 			continue
 		}
@@ -296,7 +308,11 @@ func (s *Session) URL(ctx context.Context, component string) (string, error) {
 		}
 		with = append(with, h.Component)
 	}
-	return "", fault.New(fault.Invalid, fmt.Sprintf("%s has no URL", component), "those that have: "+strings.Join(with, ", "), "sandbox status")
+	what := component + " has no URL"
+	if !known {
+		what = fmt.Sprintf("no component %q", component)
+	}
+	return "", fault.New(fault.Invalid, what, "those with a URL are "+strings.Join(with, ", "), "sandbox status")
 }
 
 // Modules are the names of the stack's Terraform modules.
@@ -314,13 +330,7 @@ func Modules(name string) []string { return complete(name, (*Session).Modules) }
 
 // Components returns the components of a sandbox, for completion.
 func Components(name string) []string {
-	return complete(name, func(s *Session) []string {
-		var names []string
-		for _, c := range s.stack.Components() {
-			names = append(names, c.ID)
-		}
-		return names
-	})
+	return complete(name, (*Session).components)
 }
 
 func complete(name string, list func(*Session) []string) []string {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/state"
 )
 
@@ -28,7 +29,7 @@ type record struct {
 }
 
 // follow passes on the last recorded run of the sandbox, and what is recorded
-// after it, until ctx ends or the sandbox is removed. idle is called when no run
+// after it, until ctx ends or the sandbox is removed, which is an error. idle is called when no run
 // is under way, and again after each run.
 func follow(ctx context.Context, dir *state.Dir, emit func(event.Envelope) error, idle func()) error {
 	var rec record
@@ -43,7 +44,7 @@ func follow(ctx context.Context, dir *state.Dir, emit func(event.Envelope) error
 	for first := true; ; first = false {
 		list, err := rec.more(dir.Events())
 		if errors.Is(err, errRemoved) {
-			return nil
+			return fault.New(fault.Unavailable, "sandbox "+dir.Name()+" was removed", "by another command", "sandbox up")
 		}
 		if err != nil {
 			return err

@@ -192,15 +192,14 @@ func (s *Session) region() string {
 // Refresh compares the module with the emulator in full. It takes the sandbox's
 // lock, so that no other command works in the module's workspace meanwhile.
 func (m *liveModule) Refresh(ctx context.Context) (out event.ModuleChanged, err error) {
-	lock, err := m.s.dir.Lock("a refresh of the dashboard")
-	if err != nil {
-		return event.ModuleChanged{}, err
-	}
-	defer func() {
-		if unlockErr := lock.Unlock(); err == nil {
-			err = unlockErr
-		}
-	}()
+	err = m.s.locked(ctx, "a comparison by the dashboard, which takes some seconds", func() error {
+		out, err = m.compare(ctx)
+		return err
+	})
+	return out, err
+}
+
+func (m *liveModule) compare(ctx context.Context) (event.ModuleChanged, error) {
 	mod, err := m.s.module(ctx, m.spec)
 	if err != nil {
 		return event.ModuleChanged{}, err
@@ -209,7 +208,8 @@ func (m *liveModule) Refresh(ctx context.Context) (out event.ModuleChanged, err 
 	if err != nil {
 		return event.ModuleChanged{}, err
 	}
-	if out, err = m.Look(ctx); err != nil {
+	out, err := m.Look(ctx)
+	if err != nil {
 		return event.ModuleChanged{}, err
 	}
 	out.Refreshed = time.Now()

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sandbox-stack/sandbox/internal/cluster"
@@ -158,7 +159,11 @@ func (s *Session) podSources(ctx context.Context, r stack.Release, opt LogOption
 			}
 			sources = append(sources, logSource{name, func(ctx context.Context, w io.Writer) error {
 				body, err := client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, o).Stream(ctx)
-				if err != nil {
+				if apierrors.IsBadRequest(err) || apierrors.IsNotFound(err) {
+					// It has not started, or is gone; the others are worth seeing.
+					_, err = fmt.Fprintf(w, "no log: %s\n", err)
+				}
+				if err != nil || body == nil {
 					return err
 				}
 				defer body.Close() // read to its end or given up

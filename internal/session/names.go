@@ -3,6 +3,8 @@ package session
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -34,6 +36,29 @@ func One(name string) (string, error) {
 		return "", noSandbox("", nil)
 	}
 	return "", fault.New(fault.Invalid, "which sandbox?", "there are several: "+strings.Join(names, ", "), "--name "+names[0])
+}
+
+// Again returns the stack that a sandbox was made from, for an up without one: of
+// the named sandbox, or the only one. It is false where the folder has a stack
+// file of its own, or the sandbox is not clear.
+func Again(name string) (arg, sandbox string, ok bool) {
+	if _, err := os.Stat(stack.FileName); err == nil {
+		return "", "", false
+	}
+	sandbox, err := One(name)
+	if err != nil {
+		return "", "", false
+	}
+	s, err := recorded(sandbox)
+	if err != nil {
+		return "", "", false
+	}
+	// One that comes with sandbox goes by its name, as the program may bring a
+	// newer one.
+	if cache, err := cacheDir(); err == nil && filepath.Dir(s.stack.Dir) == filepath.Join(cache, "stacks") {
+		return filepath.Base(s.stack.Dir), sandbox, true
+	}
+	return s.stack.File, sandbox, true
 }
 
 // Names returns the named sandbox, or all of them.

@@ -51,11 +51,23 @@ func (s *Session) target(ctx context.Context, component string) (target, error) 
 		}
 		return s.containers(ctx, component)
 	}
-	var names []string
+	return target{}, fault.New(fault.Invalid, fmt.Sprintf("no component %q", component), "there are "+strings.Join(s.components(), ", "), "sandbox status")
+}
+
+// components are what commands can be about: the parts of the stack that have a
+// name of their own.
+func (s *Session) components() []string {
+	names := []string{"cluster"}
+	if s.stack.Spec.AWS.On() {
+		names = append(names, "aws")
+	}
 	for _, c := range s.stack.Components() {
 		names = append(names, c.ID)
 	}
-	return target{}, fault.New(fault.Invalid, fmt.Sprintf("no component %q", component), "there are "+strings.Join(names, ", "), "sandbox status")
+	if s.stack.Spec.Observability.On() {
+		names = append(names, "observe/alertmanager", "observe/grafana", "observe/prometheus")
+	}
+	return names
 }
 
 // nodes are the containers of the cluster's nodes, or of the one of that name.

@@ -2,13 +2,12 @@ package session
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
 )
 
-// Watch turns the sandbox into events until ctx ends or it is removed: its
+// Watch turns the sandbox into events until ctx ends, or fails as it is removed: its
 // recorded run, and those that other commands record meanwhile; and, while the
 // first of them is not under way any more, what happens in it, as package live
 // tells it. refresh, which may be nil, takes the paths of Terraform modules, such
@@ -35,7 +34,10 @@ func (s *Session) Watch(ctx context.Context, sink event.Sink, refresh <-chan str
 		liveErr = s.watchLive(ctx, out, refresh, idle)
 	})
 	parts.Wait()
-	return errors.Join(recordErr, liveErr)
+	if recordErr != nil {
+		return recordErr // what is live fails for the same reason
+	}
+	return liveErr
 }
 
 // watchLive watches what happens from the first time that no run is under way.

@@ -61,8 +61,9 @@ type (
 	}
 	// doneMsg says how an action without a text ended.
 	doneMsg struct {
-		text string
-		err  error
+		doing string // as it is among what is busy
+		text  string
+		err   error
 	}
 	// shellMsg is the shell to run.
 	shellMsg struct {
@@ -84,9 +85,10 @@ func (m *model) within(limit time.Duration, do func(ctx context.Context) tea.Msg
 
 // act runs an action that ends in one line.
 func (m *model) act(limit time.Duration, doing, done string, do func(ctx context.Context) error) tea.Cmd {
-	m.say(toneBusy, doing+m.theme.pick(" …", " ..."))
+	doing += m.theme.pick(" …", " ...")
+	m.busy = append(m.busy, doing)
 	return m.within(limit, func(ctx context.Context) tea.Msg {
-		return doneMsg{text: done, err: do(ctx)}
+		return doneMsg{doing: doing, text: done, err: do(ctx)}
 	})
 }
 

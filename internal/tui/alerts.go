@@ -24,6 +24,9 @@ type alertsTab struct {
 	rows []alertRow
 	list list
 	more pager
+	// moved is true once the user has moved: until then the cursor is on the
+	// first rule, which is the one that fires.
+	moved bool
 }
 
 type alertRow struct {
@@ -73,6 +76,9 @@ func (a *alertsTab) sync(m *model) {
 		keys[i] = r.key
 	}
 	a.list.set(keys)
+	if !a.moved {
+		a.list.at = 0
+	}
 }
 
 func (a *alertsTab) do(m *model, i intent) (tea.Cmd, bool) {
@@ -80,11 +86,11 @@ func (a *alertsTab) do(m *model, i intent) (tea.Cmd, bool) {
 		return nil, a.more.do(i)
 	}
 	if a.list.do(i) {
-		a.more.top = 0
+		a.moved, a.more.top = true, 0
 		return nil, true
 	}
 	if i == open && len(a.rows) > 0 {
-		m.inDetail, a.more.top = true, 0
+		m.inDetail, a.moved, a.more.top = true, true, 0
 		return nil, true
 	}
 	return nil, false
@@ -210,6 +216,14 @@ func (a *alertsTab) detailPane(m *model, w, h int) pane {
 		head = append(head, in(toneDim, " for "+age(m.state.now, r.Since)))
 	}
 	d.line(head...)
+	if r.Summary != "" {
+		d.heading("MEANS")
+		d.text(toneNone, r.Summary)
+	}
+	if r.Expr != "" {
+		d.heading("WHEN")
+		d.text(toneNone, r.Expr)
+	}
 	if r.Value != "" {
 		d.heading("VALUE")
 		d.text(toneNone, figure(r.Value))

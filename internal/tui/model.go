@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,7 @@ type model struct {
 	pages    int // how many there were, to number them
 	choosing *chooser
 	message  message
+	busy     []string // what is being done and has not ended
 
 	layout layout
 	zones  [screens][2]int // the columns of the tabs
@@ -290,6 +292,9 @@ func (m *model) fail(err error) {
 }
 
 func (m *model) done(msg doneMsg) {
+	if i := slices.Index(m.busy, msg.doing); i >= 0 {
+		m.busy = slices.Delete(m.busy, i, i+1)
+	}
 	var exited *exec.ExitError
 	switch {
 	case msg.err == nil, errors.As(msg.err, &exited): // a shell ends with the code of its last command
@@ -310,10 +315,12 @@ func (m *model) statusLine(w int) string {
 		return m.prompt.line(t, w)
 	case m.message.text != "":
 		return t.line(w, false, in(m.message.tone, " "+m.message.text))
+	case len(m.busy) > 0:
+		return t.line(w, false, in(toneBusy, " "+m.busy[len(m.busy)-1]))
 	}
 	left := m.summary()
 	if m.layout.line {
-		return t.line(w, false, append([]span{in(toneBold, m.name), plain("  ")}, left...)...)
+		return t.bothEnds(w, append([]span{in(toneBold, m.name), plain("  ")}, left...), []span{in(toneKey, "q"), plain(" quit")})
 	}
 	var right []span
 	if f := m.filters[m.screen]; f.text != "" {

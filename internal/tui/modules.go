@@ -199,7 +199,7 @@ func (o *modulesTab) row(m *model, r moduleRow, w int, selected, current bool) s
 		}
 		spans = append(spans, in(toneBold, r.module.Module+"  "), t.sign(st),
 			in(toneDim, fmt.Sprintf("  %d resources", len(r.module.Resources))),
-			in(toneDim, "  "+compared(m.state.now, r.module.Refreshed)))
+			in(toneDim, "  "+compared(m.state.now, r.module)))
 	}
 	return t.line(w, selected, spans...)
 }
@@ -228,7 +228,7 @@ func (o *modulesTab) detailPane(m *model, w, h int) pane {
 	d.field("module", r.module.Module)
 	d.field("tool", r.module.Tool)
 	d.field("provider", r.module.Provider)
-	d.field("compared", compared(m.state.now, r.module.Refreshed))
+	d.field("compared", compared(m.state.now, r.module))
 	if m.actions != nil {
 		d.line()
 		d.line(gap(1), in(toneKey, "p"), plain(" plan  "), in(toneKey, "a"), plain(" apply  "), in(toneKey, "ctrl+r"), plain(" compare"))
@@ -241,11 +241,14 @@ func (o *modulesTab) detailPane(m *model, w, h int) pane {
 }
 
 // compared says when a module was compared in full.
-func compared(now, at time.Time) string {
-	if at.IsZero() {
+func compared(now time.Time, of event.ModuleChanged) string {
+	switch {
+	case of.Comparing:
+		return "comparing in full"
+	case of.Refreshed.IsZero():
 		return "not compared in full yet"
 	}
-	return "compared " + age(now, at) + " ago"
+	return "compared " + age(now, of.Refreshed) + " ago"
 }
 
 // counts says how many resources are in which state.

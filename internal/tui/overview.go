@@ -245,6 +245,9 @@ func (o *overviewTab) listPane(m *model, w, h int) pane {
 		return p
 	}
 	from, to := o.list.window(h - 1)
+	if more := len(o.rows) - to; more > 0 && p.note == "" {
+		p.note = fmt.Sprintf("%d more below", more)
+	}
 	for row := from; row < to; row++ {
 		p.lines = append(p.lines, o.row(m, o.tree[o.rows[row]], c, w, row == o.list.at && !m.inDetail, row == o.list.at))
 	}

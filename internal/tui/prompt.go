@@ -112,6 +112,29 @@ func (m *model) typing(i intent) tea.Cmd {
 	return nil
 }
 
+// find returns the path of the component that is meant: by its path, or by the
+// end of it. It is "" where there is none.
+func (m *model) find(name string) string {
+	var paths []string
+	for _, n := range m.overview.tree {
+		paths = append(paths, n.path)
+	}
+	for _, s := range m.logs.sources() {
+		paths = append(paths, s.key)
+	}
+	for _, p := range paths {
+		if p == name {
+			return p
+		}
+	}
+	for _, p := range paths {
+		if strings.HasSuffix(p, "/"+name) {
+			return p
+		}
+	}
+	return ""
+}
+
 // command does what a line after ":" says: a name from the key map and, for
 // some, what it is about.
 func (m *model) command(line string) tea.Cmd {
@@ -139,12 +162,17 @@ func (m *model) command(line string) tea.Cmd {
 	switch {
 	case arg == "":
 	case b.intent == goLogs:
+		path := m.find(arg)
+		if path == "" {
+			m.say(toneWarn, "no component "+arg+" has logged anything; S lists those that have")
+			return nil
+		}
 		m.leaveTo(logsScreen)
-		m.logs.show(arg)
+		m.logs.show(path)
 		return nil
 	case b.intent == goOverview:
 		m.leaveTo(overview)
-		if !m.overview.goTo(m, arg) {
+		if path := m.find(arg); path == "" || !m.overview.goTo(m, path) {
 			m.say(toneWarn, "no component "+arg)
 		}
 		return nil
