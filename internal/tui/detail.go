@@ -127,9 +127,9 @@ func (m *model) writeBlames(d *writer, h event.Health) {
 // where the component answers.
 func (m *model) writeNext(d *writer, n node) {
 	d.heading("NEXT")
-	if !n.health.State.Healthy() {
-		// What helps is what helps the cause.
-		for _, l := range d.t.wrap(cmp.Or(m.rootCause(n.health).Try, n.health.Try), d.w-3) {
+	// What helps is what helps the cause.
+	if try := cmp.Or(m.rootCause(n.health).Try, n.health.Try); try != "" && !n.health.State.Healthy() {
+		for _, l := range d.t.wrap(try, d.w-3) {
 			d.line(gap(1), in(toneKey, l))
 		}
 	}

@@ -160,7 +160,7 @@ func (m *model) runWord() string {
 	case !v.Result.OK:
 		return orWord(v.Command, "run") + " failed"
 	default:
-		return "up " + age(m.state.now, v.Started)
+		return "last " + orWord(v.Command, "run") + " " + age(m.state.now, v.Started) + " ago"
 	}
 }
 

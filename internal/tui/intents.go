@@ -28,6 +28,10 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		m.helping.edit(k)
 		return nil
 	}
+	if m.page != nil && lookup(keyMap, m.screen, k) == apply {
+		m.page = nil // it shows the plan
+		return m.do(apply)
+	}
 	if m.page != nil || m.choosing != nil {
 		return m.do(lookup(keyMap, overview, k)) // what lies over a screen has the keys of a list
 	}

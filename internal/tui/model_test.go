@@ -544,3 +544,14 @@ func until(t *testing.T, f *Feed, fits func(event.View) bool) {
 		s = next
 	}
 }
+
+func TestAPlanCanBeAppliedFromItsPage(t *testing.T) {
+	d := newDash(t)
+	d.want(goTerraform)
+	d.types("p")
+	assert.Contains(t, d.screenText(), "plan of")
+	d.types("a")
+	assert.Contains(t, d.screenText(), "Apply ")
+	d.types("y")
+	assert.Contains(t, d.actions.calls, "apply infra")
+}
