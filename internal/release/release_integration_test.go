@@ -217,7 +217,7 @@ func TestInstallUpgradeUnchangedUninstall(t *testing.T) {
 	began = time.Now()
 	health := r.Health(t.Context())
 	t.Logf("health took %s", time.Since(began))
-	require.Len(t, health, 2)
+	require.Len(t, health, 4, "the release, its workload and two pods")
 	assert.Equal(t, event.Health{Component: "release/web/Deployment/web", State: event.StateOK, Reason: "2 of 2 ready"}, health[1])
 
 	require.NoError(t, s.kube.CoreV1().Services(s.namespace).Delete(t.Context(), "web", metav1.DeleteOptions{}))
