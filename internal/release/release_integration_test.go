@@ -244,7 +244,7 @@ func TestImageThatIsNowhere(t *testing.T) {
 	var f *fault.Error
 	require.ErrorAs(t, err, &f)
 	assert.Equal(t, `release "web" is not ready after 20s`, f.What)
-	assert.Regexp(t, `^Deployment/web 0 of 1: (ErrImagePull|ImagePullBackOff): .*registry.invalid/none:1`, f.Why)
+	assert.Regexp(t, `^Deployment/web 1 of 1: of an earlier revision, the new one is not ready: (ErrImagePull|ImagePullBackOff): .*registry.invalid/none:1`, f.Why)
 
 	_, err = s.release(release.Spec{Values: map[string]any{"image": s.sleeper}}).Apply(t.Context(), listen(t))
 	require.NoError(t, err, "the corrected value heals it")
