@@ -56,6 +56,7 @@ type app struct {
 	// these keys meanwhile.
 	tty               atomic.Pointer[render.TTY]
 	onEnter, onEscape func()
+	leaveFD           int // see supervise.go
 }
 
 // Main runs the program and returns its exit code. The first interrupt
@@ -71,7 +72,7 @@ func Main(args []string, streams Streams) int {
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	a := &app{Streams: streams, releaseSignals: func() { signal.Stop(signals) }}
+	a := &app{Streams: streams, leaveFD: takeLeaveFD(), releaseSignals: func() { signal.Stop(signals) }}
 	defer a.releaseSignals()
 	go func() {
 		<-signals

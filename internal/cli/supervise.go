@@ -20,7 +20,18 @@ import (
 const leaveVariable = "SANDBOX_LEAVE_FD"
 
 // supervised says whether another process of this program waits for this one.
-func (a *app) supervised() bool { return os.Getenv(leaveVariable) != "" }
+func (a *app) supervised() bool { return a.leaveFD > 0 }
+
+// takeLeaveFD returns the descriptor to write to when this process is left, or 0,
+// and keeps it from what this process starts.
+func takeLeaveFD() int {
+	fd, err := strconv.Atoi(os.Getenv(leaveVariable))
+	if err != nil || os.Unsetenv(leaveVariable) != nil {
+		return 0
+	}
+	closeOnExec(fd)
+	return fd
+}
 
 // supervise runs this command line in a process of its own, until that ends or
 // is left.
@@ -63,13 +74,9 @@ the run goes on in the background; `+"`sandbox`"+` shows it, `+"`sandbox status`
 
 // leave lets the run go on without this terminal.
 func (a *app) leave() {
-	fd, err := strconv.Atoi(os.Getenv(leaveVariable))
-	if err != nil {
-		return // nobody waits who could end instead
-	}
 	tty := a.tty.Load()
-	if tty == nil {
-		return
+	if tty == nil || !a.supervised() {
+		return // nobody waits who could end instead
 	}
 	if err := newSession(); err != nil {
 		a.notice("the run can't be left: " + err.Error())
@@ -78,7 +85,7 @@ func (a *app) leave() {
 	tty.Leave()
 	a.Out, a.Err = io.Discard, io.Discard
 	// From here on nobody can be told; status shows what becomes of the run.
-	pipe := os.NewFile(uintptr(fd), "leave")
+	pipe := os.NewFile(uintptr(a.leaveFD), "leave")
 	_, _ = pipe.Write([]byte{1})
 	_ = pipe.Close()
 }

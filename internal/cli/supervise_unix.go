@@ -15,6 +15,8 @@ func leadsSession() bool {
 	return err == nil && leader == os.Getpid()
 }
 
+func closeOnExec(fd int) { unix.CloseOnExec(fd) }
+
 // newSession takes this process out of the session of its terminal, whose
 // signals and end it does not get from then on.
 func newSession() error {
