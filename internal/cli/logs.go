@@ -28,20 +28,11 @@ component, each line led by its source. Escape sequences are removed.`,
 			case opt.Since < 0:
 				return negative(cmd, "since")
 			}
-			name, err := session.One(a.name)
-			if err != nil {
-				return err
-			}
-			s, err := session.Open(ctx, name)
-			if err != nil {
-				return err
-			}
-			defer s.Close() // nothing was written
 			component := ""
 			if len(argv) == 1 {
 				component = argv[0]
 			}
-			return s.Logs(ctx, component, opt, a.Out)
+			return a.open(ctx, func(s *session.Session) error { return s.Logs(ctx, component, opt, a.Out) })
 		},
 	}
 	f := cmd.Flags()

@@ -88,6 +88,17 @@ type ModuleChanged struct {
 	Comparing bool `json:"comparing,omitempty"`
 }
 
+// Differing counts the resources that are not as the state says: what Drift is.
+func (m ModuleChanged) Differing() int {
+	n := 0
+	for _, r := range m.Resources {
+		if r.State == ResourceDrift || r.State == ResourceMissing {
+			n++
+		}
+	}
+	return n
+}
+
 // AlertmanagerChanged is what Alertmanager makes of the alerts it was sent.
 type AlertmanagerChanged struct {
 	Silences  int      `json:"silences"`

@@ -53,9 +53,8 @@ type module struct {
 	// refreshed is what the last full comparison found, by address.
 	refreshed map[string]event.Resource
 	at        time.Time
-	said      event.ModuleChanged
-	// judged is what was said last, for probes during a full comparison.
-	judged atomic.Pointer[event.ModuleChanged]
+	// said is what was said last; probes read it during a full comparison.
+	said atomic.Pointer[event.ModuleChanged]
 }
 
 // WithResources returns the health of a module, completed with a look at its
@@ -73,7 +72,7 @@ func (m *module) probe() health.Probe {
 		}
 		if !m.mu.TryLock() {
 			// A full comparison is under way; until it tells, what was seen counts.
-			if last := m.judged.Load(); last != nil {
+			if last := m.said.Load(); last != nil {
 				found[i] = judge(found[i], *last)
 			}
 			return found
@@ -88,7 +87,7 @@ func (m *module) probe() health.Probe {
 			m.refreshed, m.at = nil, time.Time{} // the module was applied since
 		}
 		m.tell(m.merge(seen))
-		found[i] = judge(found[i], m.said)
+		found[i] = judge(found[i], *m.said.Load())
 		return found
 	}
 }
@@ -99,24 +98,20 @@ func (m *module) probe() health.Probe {
 func (m *module) merge(seen event.ModuleChanged) event.ModuleChanged {
 	seen.Refreshed = m.at
 	seen.Resources = slices.Clone(seen.Resources)
-	seen.Drift = 0
 	for i, r := range seen.Resources {
 		was, known := m.refreshed[r.Address]
 		if known && r.State == event.ResourceOK && (r.Detail != "" || was.State == event.ResourceDrift) {
 			seen.Resources[i] = was
 		}
-		if s := seen.Resources[i].State; s == event.ResourceDrift || s == event.ResourceMissing {
-			seen.Drift++
-		}
 	}
+	seen.Drift = seen.Differing()
 	return seen
 }
 
 // tell reports what is known of the module where it has changed.
 func (m *module) tell(now event.ModuleChanged) {
-	if !reflect.DeepEqual(m.said, now) {
-		m.said = now
-		m.judged.Store(&now)
+	if last := m.said.Load(); last == nil || !reflect.DeepEqual(*last, now) {
+		m.said.Store(&now)
 		m.emit(now)
 	}
 }

@@ -58,38 +58,49 @@ func (r ref) active() bool {
 // manifestRefs lists the objects of a release's manifest.
 func (c *cluster) manifestRefs(manifest, namespace string) ([]ref, error) {
 	var refs []ref
+	err := eachObject(manifest, func(obj *unstructured.Unstructured) error {
+		r, err := c.refOf(obj, namespace)
+		if err == nil {
+			refs = append(refs, r)
+		}
+		return err
+	})
+	return refs, err
+}
+
+// eachObject calls f with the objects of a release's manifest, those of a List
+// among them, until it fails.
+func eachObject(manifest string, f func(*unstructured.Unstructured) error) error {
 	dec := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
 	for {
 		var obj unstructured.Unstructured
 		err := dec.Decode(&obj.Object)
-		if errors.Is(err, io.EOF) {
-			return refs, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the release's manifest: %w", err)
-		}
-		if len(obj.Object) == 0 {
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the release's manifest: %w", err)
+		case len(obj.Object) == 0:
 			continue
 		}
-		found, err := c.refsOf(obj, namespace)
-		if err != nil {
-			return nil, err
+		if err := eachItem(&obj, f); err != nil {
+			return err
 		}
-		refs = append(refs, found...)
 	}
 }
 
-// refsOf resolves one object of a manifest, or those of a List.
-func (c *cluster) refsOf(obj unstructured.Unstructured, namespace string) ([]ref, error) {
-	if obj.IsList() {
-		var refs []ref
-		err := obj.EachListItem(func(item runtime.Object) error {
-			found, err := c.refsOf(*item.(*unstructured.Unstructured), namespace)
-			refs = append(refs, found...)
-			return err
-		})
-		return refs, err
+// eachItem calls f with the object, or with those that it lists.
+func eachItem(obj *unstructured.Unstructured, f func(*unstructured.Unstructured) error) error {
+	if !obj.IsList() {
+		return f(obj)
 	}
+	return obj.EachListItem(func(item runtime.Object) error {
+		return eachItem(item.(*unstructured.Unstructured), f)
+	})
+}
+
+// refOf resolves one object of a manifest.
+func (c *cluster) refOf(obj *unstructured.Unstructured, namespace string) (ref, error) {
 	gvk := obj.GroupVersionKind()
 	mapping, err := c.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if meta.IsNoMatchError(err) {
@@ -98,7 +109,7 @@ func (c *cluster) refsOf(obj unstructured.Unstructured, namespace string) ([]ref
 		mapping, err = c.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the API of %s %q: %w", gvk.Kind, obj.GetName(), err)
+		return ref{}, fmt.Errorf("find the API of %s %q: %w", gvk.Kind, obj.GetName(), err)
 	}
 	r := ref{gvk: gvk, gvr: mapping.Resource, name: obj.GetName()}
 	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
@@ -107,7 +118,7 @@ func (c *cluster) refsOf(obj unstructured.Unstructured, namespace string) ([]ref
 			r.namespace = namespace
 		}
 	}
-	return []ref{r}, nil
+	return r, nil
 }
 
 // missing returns the passive objects that are not in the cluster. Only their

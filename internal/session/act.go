@@ -286,11 +286,7 @@ func (s *Session) Drift(ctx context.Context, name string) (event.ModuleChanged, 
 		return event.ModuleChanged{}, err
 	}
 	found, err := (&liveModule{s: s, spec: t}).Refresh(ctx)
-	for _, r := range found.Resources {
-		if r.State == event.ResourceDrift || r.State == event.ResourceMissing {
-			found.Drift++
-		}
-	}
+	found.Drift = found.Differing()
 	return found, err
 }
 

@@ -16,7 +16,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/sandbox-stack/sandbox/internal/cluster"
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
@@ -91,21 +90,12 @@ func (s *Session) logSources(ctx context.Context, component string, opt LogOptio
 		r := find(s.stack.Spec.Releases, func(r stack.Release) bool { return r.Name == name })
 		return s.podSources(ctx, r, opt)
 	}
-	var list []runtime.Container
-	var err error
-	if component == "cluster" {
-		list, err = s.engine.Containers(ctx, map[string]string{cluster.LabelKind: cluster.KindName(s.name)})
-	} else {
-		list, err = s.engine.Containers(ctx, map[string]string{runtime.LabelName: s.name, runtime.LabelComponent: component})
-	}
+	t, err := s.target(ctx, component)
 	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
-	}
-	if len(list) == 0 {
-		return nil, fault.New(fault.Unavailable, component+" has no container", "it is not there", "sandbox up")
+		return nil, err
 	}
 	var sources []logSource
-	for _, c := range list {
+	for _, c := range t.containers {
 		sources = append(sources, logSource{c.Labels[runtime.LabelComponent], func(ctx context.Context, w io.Writer) error {
 			o := runtime.LogOptions{Follow: opt.Follow, Tail: opt.Tail}
 			if opt.Since > 0 {
