@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -46,7 +45,7 @@ func generate(spec runtime.ContainerSpec) (client.ContainerCreateOptions, error)
 		Image:        spec.Image,
 		Entrypoint:   spec.Entrypoint,
 		Cmd:          spec.Cmd,
-		Env:          environment(spec.Env),
+		Env:          runtime.Environ(spec.Env),
 		User:         spec.User,
 		Labels:       spec.Labels,
 		ExposedPorts: network.PortSet{},
@@ -91,15 +90,6 @@ func generate(spec runtime.ContainerSpec) (client.ContainerCreateOptions, error)
 		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
 	return options, nil
-}
-
-// environment renders variables, sorted.
-func environment(env map[string]string) []string {
-	var list []string
-	for _, key := range slices.Sorted(maps.Keys(env)) {
-		list = append(list, key+"="+env[key])
-	}
-	return list
 }
 
 // StartContainer starts the container.

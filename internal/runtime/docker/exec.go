@@ -35,7 +35,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec runtime.ExecSpec) (i
 
 func (r *Runtime) exec(ctx context.Context, id string, spec runtime.ExecSpec) (int, error) {
 	created, err := r.api.ExecCreate(ctx, id, client.ExecCreateOptions{
-		Cmd: spec.Cmd, Env: environment(spec.Env),
+		Cmd: spec.Cmd, Env: runtime.Environ(spec.Env),
 		AttachStdin: spec.Stdin != nil, AttachStdout: true, AttachStderr: true,
 	})
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -60,12 +59,7 @@ func (r *Runtime) createExec(ctx context.Context, id string, spec runtime.ExecSp
 		"AttachStderr": true,
 	}
 	if len(spec.Env) > 0 {
-		env := make([]string, 0, len(spec.Env))
-		for key, value := range spec.Env {
-			env = append(env, key+"="+value)
-		}
-		slices.Sort(env)
-		config["Env"] = env
+		config["Env"] = runtime.Environ(spec.Env)
 	}
 	body, err := jsonBody(config)
 	if err != nil {
