@@ -35,6 +35,7 @@ type Envelope struct {
 	LogLine             *LogLine             `json:"logLine,omitempty"`
 	ModuleChanged       *ModuleChanged       `json:"moduleChanged,omitempty"`
 	AlertmanagerChanged *AlertmanagerChanged `json:"alertmanagerChanged,omitempty"`
+	DrillChanged        *DrillChanged        `json:"drillChanged,omitempty"`
 }
 
 // PlanReady opens a run: the stack, what is to be done to it and in what order.

@@ -132,6 +132,8 @@ type Live struct {
 	Modules map[string]ModuleChanged
 	// Alertmanager is nil until it has been heard of.
 	Alertmanager *AlertmanagerChanged
+	// Drills holds the last drill of each alert.
+	Drills map[string]DrillChanged
 }
 
 // Sample is a ResourceSample with its time.
@@ -165,7 +167,7 @@ func (l *Live) snapshot() Live {
 		c.Samples[k] = slices.Clip(s)
 	}
 	c.Logs = slices.Clip(l.Logs)
-	c.Events, c.Modules = maps.Clone(l.Events), maps.Clone(l.Modules)
+	c.Events, c.Modules, c.Drills = maps.Clone(l.Events), maps.Clone(l.Modules), maps.Clone(l.Drills)
 	return c
 }
 
@@ -258,6 +260,21 @@ func alertEvent(was, is AlertChanged) (ObjectEvent, bool) {
 		e.Message = was.State + " → " + is.State
 	}
 	if is.State == "firing" {
+		e.Type = Warning
+	}
+	return e, true
+}
+
+// drillEvent is the beginning or the end of a drill as an event.
+func drillEvent(was, is DrillChanged) (ObjectEvent, bool) {
+	if was.State == is.State && was.Started.Equal(is.Started) {
+		return ObjectEvent{}, false
+	}
+	e := ObjectEvent{Type: Normal, Source: "sandbox", Object: "drill/" + is.Alert, Reason: "Drill" + capital(string(is.State)), Message: is.Fault}
+	if is.Error != nil {
+		e.Message = is.Error.What
+	}
+	if is.State == DrillFailed {
 		e.Type = Warning
 	}
 	return e, true

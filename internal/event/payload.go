@@ -88,6 +88,16 @@ func (p AlertmanagerChanged) fill(e *Envelope) {
 	e.AlertmanagerChanged = &p
 }
 
+func (p DrillChanged) fill(e *Envelope) {
+	p.Alert, p.Fault, p.Expr, p.Value = Clean(p.Alert), Clean(p.Fault), cleanText(p.Expr), cleanText(p.Value)
+	p.Stages = slices.Clone(p.Stages)
+	for i := range p.Stages {
+		p.Stages[i].Note = Clean(p.Stages[i].Note)
+	}
+	p.Error = p.Error.cleaned()
+	e.DrillChanged = &p
+}
+
 func (p *Problem) cleaned() *Problem {
 	if p == nil {
 		return nil

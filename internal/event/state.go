@@ -116,6 +116,10 @@ func (v *View) Apply(e Envelope) {
 		set(&v.Modules, e.ModuleChanged.Module, *e.ModuleChanged)
 	case e.AlertmanagerChanged != nil:
 		v.Alertmanager = e.AlertmanagerChanged
+	case e.DrillChanged != nil:
+		was, is := v.Drills[e.DrillChanged.Alert], *e.DrillChanged
+		v.note(e.Time)(drillEvent(was, is))
+		set(&v.Drills, is.Alert, is)
 	}
 }
 

@@ -10,6 +10,7 @@ const (
 	DefaultBaseArg    = "BASE_IMAGE"
 	DefaultRegion     = "us-east-1"
 	DefaultTool       = "auto"
+	DefaultWithin     = 2 * time.Minute // of a drill, and until it has to be resolved
 
 	DefaultPortAWS          = 4566
 	DefaultPortPrometheus   = 9090
@@ -47,6 +48,9 @@ func (s *Stack) setDefaults() {
 		setDefault(&spec.Releases[i].Namespace, DefaultNamespace)
 		setDefault(&spec.Releases[i].Timeout, Duration(DefaultTimeout))
 	}
+	for i := range spec.Drills {
+		spec.setDrillDefaults(&spec.Drills[i])
+	}
 	setDefault(&spec.Ports.AWS, DefaultPortAWS)
 	setDefault(&spec.Ports.Prometheus, DefaultPortPrometheus)
 	setDefault(&spec.Ports.Alertmanager, DefaultPortAlertmanager)
@@ -57,5 +61,33 @@ func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
+	}
+}
+
+func (spec *Spec) setDrillDefaults(d *Drill) {
+	setDefault(&d.Within, Duration(DefaultWithin))
+	setDefault(&d.Resolves, Duration(DefaultWithin))
+	if l := d.Load; l != nil {
+		setDefault(&l.Method, "GET")
+		setDefault(&l.Path, "/")
+		setDefault(&l.Rate, 2)
+	}
+	if m := d.Inject.Memory; m != nil {
+		setDefault(&m.Count, 1)
+		setDefault(&m.Percent, 95)
+	}
+	if c := d.Inject.CPU; c != nil {
+		setDefault(&c.Count, 1)
+		setDefault(&c.Workers, 1)
+	}
+	if h := d.Inject.HTTP; h != nil {
+		setDefault(&h.Status, 503)
+		setDefault(&h.Percent, 100)
+	}
+	if t := d.Inject.Terraform; t != nil {
+		setDefault(&t.Action, TamperDelete)
+		if len(spec.Terraform) == 1 {
+			setDefault(&t.Module, spec.Terraform[0].Name)
+		}
 	}
 }

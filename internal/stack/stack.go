@@ -60,6 +60,8 @@ type Spec struct {
 	Terraform []Terraform `json:"terraform,omitempty"`
 	// Releases are Helm charts to install.
 	Releases []Release `json:"releases,omitempty"`
+	// Drills prove that alerts fire, arrive and resolve.
+	Drills []Drill `json:"drills,omitempty"`
 	// Ports on this computer. All of them bind 127.0.0.1.
 	Ports Ports `json:"ports,omitempty"`
 }
@@ -101,6 +103,10 @@ type Observability struct {
 	Enabled *bool `json:"enabled,omitempty"`
 	// Prometheus rule files.
 	Rules []string `json:"rules,omitempty" jsonschema:"uniqueItems=true,minLength=1"`
+	// Unit tests of the rules, as promtool takes them.
+	Tests []string `json:"tests,omitempty" jsonschema:"uniqueItems=true,minLength=1"`
+	// Alertmanager configuration. Default: alerts are shown, and sent to nobody.
+	Alertmanager string `json:"alertmanager,omitempty" jsonschema:"minLength=1"`
 	// Grafana dashboards: JSON files, or folders of them.
 	Dashboards []string `json:"dashboards,omitempty" jsonschema:"uniqueItems=true,minLength=1"`
 	// Whether to collect traces. Default: false.
