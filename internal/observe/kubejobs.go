@@ -26,6 +26,17 @@ const (
 
 const meta = "__meta_kubernetes_"
 
+// slowFactor is by how much kubelet and cAdvisor are scraped less often.
+const slowFactor = 3
+
+// ScrapeInterval is how often the targets of a job are scraped.
+func ScrapeInterval(job string) time.Duration {
+	if job == JobKubelet || job == JobCadvisor {
+		return slowFactor * DefaultInterval
+	}
+	return DefaultInterval
+}
+
 // kubernetesJobs returns the jobs that discover their targets in the cluster
 // and scrape them through the API server's proxy.
 //
@@ -33,7 +44,7 @@ const meta = "__meta_kubernetes_"
 // figures only every 10 to 15 seconds, so they are scraped at a third of the
 // rate.
 func kubernetesJobs(server string, interval time.Duration) []*scrapeConfig {
-	slow := promDuration(3 * interval)
+	slow := promDuration(slowFactor * interval)
 	ignoreTimestamps := false
 
 	kubelet := kubernetesJob(JobKubelet, server, "node", "",

@@ -20,7 +20,12 @@ import (
 const (
 	promFile    = "prometheus.yml"
 	rulesFolder = "rules"
+	drillFile   = rulesFolder + "/drill.yml"
 )
+
+// DefaultInterval is how often targets are scraped and rules evaluated. It suits
+// one machine; Prometheus' own minute would make every test wait.
+const DefaultInterval = 5 * time.Second
 
 // PrometheusConfig describes the Prometheus of a sandbox.
 type PrometheusConfig struct {
@@ -33,12 +38,13 @@ type PrometheusConfig struct {
 	Dir string
 	// Rules are rule files; their content is copied.
 	Rules []string
+	// DrillRules is a further rule file, as YAML, for the length of a drill.
+	DrillRules []byte
 	// Alertmanager says that the sandbox has one to send alerts to.
 	Alertmanager bool
 	// Targets are further things to scrape on the sandbox's network.
 	Targets []Target
-	// ScrapeInterval and EvaluationInterval default to 5 s, which suits one
-	// machine; Prometheus' own minute would make every test wait.
+	// ScrapeInterval and EvaluationInterval are DefaultInterval where they are 0.
 	ScrapeInterval     time.Duration
 	EvaluationInterval time.Duration
 }
@@ -69,10 +75,10 @@ type Prometheus struct {
 // NewPrometheus returns the Prometheus of a sandbox; it starts nothing.
 func NewPrometheus(rt runtime.Runtime, cfg PrometheusConfig) *Prometheus {
 	if cfg.ScrapeInterval <= 0 {
-		cfg.ScrapeInterval = 5 * time.Second
+		cfg.ScrapeInterval = DefaultInterval
 	}
 	if cfg.EvaluationInterval <= 0 {
-		cfg.EvaluationInterval = 5 * time.Second
+		cfg.EvaluationInterval = DefaultInterval
 	}
 	return &Prometheus{cfg: cfg, svc: service{
 		rt: rt, common: cfg.Common, component: ComponentPrometheus, alias: aliasPrometheus,
@@ -181,6 +187,10 @@ func (p *Prometheus) files() (fileSet, error) {
 		name := fmt.Sprintf("%s/%02d-%s", rulesFolder, i+1, filepath.Base(path))
 		files[name] = content
 		settings.rules = append(settings.rules, name)
+	}
+	if len(p.cfg.DrillRules) > 0 {
+		files[drillFile] = p.cfg.DrillRules
+		settings.rules = append(settings.rules, drillFile)
 	}
 	access, err := p.clusterAccess()
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/charmbracelet/x/exp/golden"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
@@ -341,17 +340,5 @@ func TestAlertmanagerAndGrafana(t *testing.T) {
 	}
 	if h := off.Health(t.Context()); len(h) != 1 || h[0].State != event.StateOff || h[0].Reason != "no registry can be reached" {
 		t.Errorf("health = %+v, want off with the reason", h)
-	}
-}
-
-func TestAlertmanagerConfig(t *testing.T) {
-	for name, webhook := range map[string]string{"quiet": "", "webhook": "http://echo:8080/alerts"} {
-		t.Run(name, func(t *testing.T) {
-			files, err := NewAlertmanager(nil, AlertmanagerConfig{Webhook: webhook}).files()
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden.RequireEqual(t, files[amFile])
-		})
 	}
 }
