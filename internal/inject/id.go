@@ -1,12 +1,15 @@
 package inject
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
 
 // newID returns an ID of a fault: its kind and six hexadecimal digits, which
@@ -41,5 +44,24 @@ func (r Record) read(data any) error {
 	if err := json.Unmarshal(r.Data, data); err != nil {
 		return fmt.Errorf("read the record of the fault %s: %w", r.ID, err)
 	}
+	return nil
+}
+
+// labelDrill is the label of what is made in the cluster for a fault: its ID.
+const labelDrill = "sandbox.drill"
+
+// labels are those of what is made in the cluster for a fault.
+func (w World) labels(rec Record) map[string]string {
+	return map[string]string{
+		runtime.LabelName: w.Sandbox, runtime.LabelRun: w.Run, runtime.LabelComponent: "drill", labelDrill: rec.ID,
+	}
+}
+
+// steady is a fault that stays until it is undone.
+type steady struct{}
+
+// Sustain waits for the end.
+func (steady) Sustain(ctx context.Context, _ Record) error {
+	<-ctx.Done()
 	return nil
 }

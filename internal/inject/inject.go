@@ -148,4 +148,9 @@ func Undo(ctx context.Context, rec Record, w World) error {
 
 // builders make the injector of each kind of fault. To undo one, its record has
 // to be enough: the spec is empty then.
-var builders = map[string]func(stack.Inject, World) Injector{}
+var builders = map[string]func(stack.Inject, World) Injector{
+	"delay":     newDelay,
+	"exec":      newExec,
+	"http":      newHTTP,
+	"terraform": newTerraform,
+}

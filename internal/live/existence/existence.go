@@ -1,5 +1,5 @@
 // Package existence asks an AWS emulator whether it still holds the resources
-// that a Terraform state names.
+// that a Terraform state names, and can make away with them for a drill.
 //
 // It answers one question, for the types that sandboxes use most, in a few
 // milliseconds each. What in a resource has changed is for Terraform to tell.
@@ -79,9 +79,30 @@ func (c Checker) Check(ctx context.Context, list []Resource) ([]Verdict, error) 
 
 // ask sends one question and reads the verdict from the answer.
 func (c Checker) ask(ctx context.Context, q query) (Verdict, error) {
-	req, err := http.NewRequestWithContext(ctx, q.method, c.Endpoint+q.path, bytes.NewReader(q.body))
+	a, err := c.send(ctx, q)
 	if err != nil {
 		return "", err
+	}
+	switch {
+	case a.ok() && q.doomed != nil && q.doomed.Match(a.body), a.absent():
+		return Missing, nil
+	case a.ok():
+		return Held, nil
+	}
+	return "", a.refusal()
+}
+
+// answer is what the emulator says to a request.
+type answer struct {
+	*http.Response
+	body []byte
+}
+
+// send sends a request and reads the answer.
+func (c Checker) send(ctx context.Context, q query) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, q.method, c.Endpoint+q.path, bytes.NewReader(q.body))
+	if err != nil {
+		return answer{}, err
 	}
 	for name, value := range q.header {
 		req.Header.Set(name, value)
@@ -90,40 +111,42 @@ func (c Checker) ask(ctx context.Context, q query) (Verdict, error) {
 	// The emulator does not verify the signature, but finds the service in it.
 	keys := aws.Credentials{AccessKeyID: c.AccessKey, SecretAccessKey: c.SecretKey}
 	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), q.service, c.Region, time.Now()); err != nil {
-		return "", err
+		return answer{}, err
 	}
 	resp, err := direct.Do(req)
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, answerSize))
-	if err = errors.Join(err, resp.Body.Close()); err != nil {
-		return "", err
-	}
-	return verdict(resp, body, q.doomed)
+	return answer{resp, body}, errors.Join(err, resp.Body.Close())
 }
 
-// absent matches the error codes of AWS services for what is not there.
-var absent = regexp.MustCompile(`NotFound|NoSuch|DoesNotExist|NonExistent`)
+func (a answer) ok() bool { return a.StatusCode/100 == 2 }
+
+// missing matches the error codes of AWS services for what is not there.
+var missing = regexp.MustCompile(`NotFound|NoSuch|DoesNotExist|NonExistent`)
+
+// absent reports whether what was asked about is not there.
+func (a answer) absent() bool {
+	if a.ok() {
+		return false
+	}
+	code := a.code()
+	return missing.MatchString(code) || a.StatusCode == http.StatusNotFound && (code == "" || a.Request.Method == http.MethodHead)
+}
 
 // errorCode finds the code in an answer's body, of JSON or XML.
 var errorCode = regexp.MustCompile(`"__type"\s*:\s*"([^"]+)"|<Code>([^<]+)</Code>`)
 
-// verdict reads an answer. doomed matches the body of what exists but is on its
-// way out, as the services that wait before they delete describe it.
-func verdict(resp *http.Response, body []byte, doomed *regexp.Regexp) (Verdict, error) {
-	if resp.StatusCode/100 == 2 {
-		if doomed != nil && doomed.Match(body) {
-			return Missing, nil
-		}
-		return Held, nil
+// code is the code of an error.
+func (a answer) code() string {
+	if m := errorCode.FindSubmatch(a.body); m != nil {
+		return string(m[1]) + string(m[2])
 	}
-	code := resp.Header.Get("X-Amzn-Errortype")
-	if m := errorCode.FindSubmatch(body); m != nil {
-		code = string(m[1]) + string(m[2])
-	}
-	if absent.MatchString(code) || resp.StatusCode == http.StatusNotFound && (code == "" || resp.Request.Method == http.MethodHead) {
-		return Missing, nil
-	}
-	return "", fmt.Errorf("the emulator answers %s %s", resp.Status, code)
+	return a.Header.Get("X-Amzn-Errortype")
+}
+
+// refusal is the error that an answer is.
+func (a answer) refusal() error {
+	return fmt.Errorf("the emulator answers %s %s", a.Status, a.code())
 }

@@ -7,13 +7,14 @@ import (
 	"regexp"
 )
 
-// query is a request that only succeeds where a resource exists.
+// query is a request to the emulator. A question only succeeds where a resource
+// exists.
 type query struct {
 	service      string // as in the signature
 	method, path string
 	header       map[string]string
 	body         []byte
-	doomed       *regexp.Regexp // see verdict
+	doomed       *regexp.Regexp // matches the answer about what exists but is on its way out
 }
 
 var (
@@ -31,7 +32,7 @@ func question(r Resource) (query, bool) {
 	case "aws_sqs_queue":
 		return call("sqs", "AmazonSQS.GetQueueAttributes", map[string]any{"QueueUrl": id}), id != ""
 	case "aws_sns_topic":
-		return form("sns", "2010-03-31", "GetTopicAttributes", "TopicArn", id), id != ""
+		return form("sns", snsVersion, "GetTopicAttributes", "TopicArn", id), id != ""
 	case "aws_ssm_parameter":
 		return call("ssm", "AmazonSSM.GetParameter", map[string]any{"Name": id}), id != ""
 	case "aws_secretsmanager_secret":
@@ -61,7 +62,17 @@ func question(r Resource) (query, bool) {
 	return query{}, false
 }
 
-const iamVersion = "2010-05-08"
+const (
+	iamVersion = "2010-05-08"
+	snsVersion = "2010-03-31"
+)
+
+// tagInIAM returns the request that tags an IAM entity.
+func tagInIAM(action, parameter string) func(Resource) query {
+	return func(r Resource) query {
+		return form("iam", iamVersion, action, parameter, r.text("id"), "Tags.member.1.Key", TagKey, "Tags.member.1.Value", TagValue)
+	}
+}
 
 // call is a question in AWS' JSON protocol. Its body is encoded without fail:
 // it is made of strings.

@@ -1,0 +1,112 @@
+package inject
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/stack"
+)
+
+// execFault runs a command in a component, and another to mend what it broke.
+type execFault struct {
+	steady
+	spec stack.ExecFault
+	w    World
+}
+
+// commands is what is recorded of an execFault.
+type commands struct {
+	Component string   `json:"component"`
+	Run       []string `json:"run"`
+	Undo      []string `json:"undo"`
+}
+
+func newExec(spec stack.Inject, w World) Injector {
+	f := execFault{w: w}
+	if spec.Exec != nil {
+		f.spec = *spec.Exec
+	}
+	return f
+}
+
+func (f execFault) Prepare(context.Context) (Record, error) {
+	level := LevelEngine
+	if strings.HasPrefix(f.spec.Component, "release/") { // its commands run in pods
+		level = LevelCluster
+	}
+	return newRecord("exec", "run "+quote(f.spec.Run)+" in "+f.spec.Component, level, commands(f.spec), "component "+f.spec.Component)
+}
+
+func (f execFault) Inject(ctx context.Context, rec Record) error {
+	var c commands
+	if err := rec.read(&c); err != nil {
+		return err
+	}
+	return f.run(ctx, c.Component, c.Run)
+}
+
+func (f execFault) Undo(ctx context.Context, rec Record) error {
+	var c commands
+	if err := rec.read(&c); err != nil {
+		return err
+	}
+	return f.run(ctx, c.Component, c.Undo)
+}
+
+// run runs a command, which has to end well.
+func (f execFault) run(ctx context.Context, component string, command []string) error {
+	var out tail
+	exit, err := f.w.Exec(ctx, component, command, &out)
+	if err != nil {
+		return fmt.Errorf("run %s in %s: %w", quote(command), component, err)
+	}
+	if exit != 0 {
+		return &fault.Error{
+			Code: fault.Failed, What: "the command " + quote(command) + " failed in " + component,
+			Why: fmt.Sprintf("it ended with exit code %d", exit), Try: "sandbox shell " + component, Log: out.lines(),
+		}
+	}
+	return nil
+}
+
+// quote writes a command so that one sees where its arguments begin and end.
+func quote(command []string) string {
+	words := make([]string, len(command))
+	for i, word := range command {
+		words[i] = word
+		if word == "" || strings.ContainsAny(word, " \t\n\"'`$\\") {
+			words[i] = strconv.Quote(word)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// tail keeps the end of what is written to it.
+type tail struct{ text []byte }
+
+// How much of a command's output an error shows.
+const (
+	tailBytes = 8 << 10
+	tailLines = 10
+)
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.text = append(t.text, p...)
+	if extra := len(t.text) - tailBytes; extra > 0 {
+		t.text = append(t.text[:0], t.text[extra:]...)
+	}
+	return len(p), nil
+}
+
+// lines returns the last lines.
+func (t *tail) lines() []string {
+	text := strings.TrimSpace(strings.ToValidUTF8(string(t.text), ""))
+	if text == "" {
+		return nil
+	}
+	all := strings.Split(text, "\n")
+	return all[max(0, len(all)-tailLines):]
+}
