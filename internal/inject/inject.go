@@ -149,8 +149,11 @@ func Undo(ctx context.Context, rec Record, w World) error {
 // builders make the injector of each kind of fault. To undo one, its record has
 // to be enough: the spec is empty then.
 var builders = map[string]func(stack.Inject, World) Injector{
+	"crash":     newCrash,
 	"delay":     newDelay,
 	"exec":      newExec,
 	"http":      newHTTP,
+	"kill":      newKill,
+	"scale":     newScale,
 	"terraform": newTerraform,
 }
