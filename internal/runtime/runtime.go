@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,8 +30,8 @@ var ErrNotFound = errors.New("not found")
 var ErrLost = errors.New("the engine has lost track of the container")
 
 // Runtime is a container engine. All methods are safe for concurrent use. To
-// remove what is gone already is not an error, nor is to start what runs or to
-// stop what has stopped.
+// remove what is gone already is not an error, nor is to start what runs, to
+// stop what has stopped or to pause what is paused.
 // "labels" filters are matched exactly, all of them; an empty value matches
 // any value of that key.
 type Runtime interface {
@@ -55,10 +56,23 @@ type Runtime interface {
 	Networks(ctx context.Context, labels map[string]string) ([]Network, error)
 	RemoveNetwork(ctx context.Context, name string) error
 
+	// DisconnectNetwork takes a running container off a network; one that is
+	// not on it is left alone.
+	DisconnectNetwork(ctx context.Context, network, id string) error
+	// ConnectNetwork puts a container on a network, under the names and with
+	// the address of the endpoint; one that is on it like that is left alone.
+	ConnectNetwork(ctx context.Context, network, id string, opt Endpoint) error
+
 	// CreateContainer creates, without starting it.
 	CreateContainer(ctx context.Context, spec ContainerSpec) (Container, error)
+	// StartContainer starts the container, or goes on with a paused one.
 	StartContainer(ctx context.Context, id string) error
-	// StopContainer asks the container to stop and kills it after grace.
+	// PauseContainer freezes a running container.
+	PauseContainer(ctx context.Context, id string) error
+	// UnpauseContainer goes on with a paused container; any other is left alone.
+	UnpauseContainer(ctx context.Context, id string) error
+	// StopContainer asks the container to stop and kills it after grace. A
+	// paused one goes on for that.
 	StopContainer(ctx context.Context, id string, grace time.Duration) error
 	// RemoveContainer kills and removes the container with its anonymous
 	// volumes.
@@ -123,6 +137,14 @@ type Network struct {
 	Gateway string
 }
 
+// Endpoint is what a container has on a network.
+type Endpoint struct {
+	Aliases []string // further names
+	// IP is a fixed address, which the container keeps from then on; empty
+	// takes a free one at every start.
+	IP string
+}
+
 // ContainerSpec describes a container to create.
 type ContainerSpec struct {
 	Name       string
@@ -177,9 +199,39 @@ type Container struct {
 	Finished time.Time
 	Ports    []Port
 	IPs      map[string]string // network name → address
+	// Aliases are the container's further names on each of its networks, also
+	// while it does not run, without those that the engine gives by itself.
+	Aliases map[string][]string
 }
 
-// Running reports whether the container runs.
+// Attached reports whether the container is on the network as the endpoint says.
+// An address counts while there is one.
+func (c Container) Attached(network string, want Endpoint) bool {
+	aliases, ok := c.Aliases[network]
+	if !ok {
+		return false
+	}
+	for _, alias := range want.Aliases {
+		if !slices.Contains(aliases, alias) {
+			return false
+		}
+	}
+	ip := c.IPs[network]
+	return want.IP == "" || ip == "" || ip == want.IP
+}
+
+// FurtherNames are the aliases on a network without those that the engine gives
+// by itself: the short ID, and the container's name.
+func (c Container) FurtherNames(aliases []string) []string {
+	return slices.DeleteFunc(slices.Clone(aliases), func(alias string) bool {
+		return alias == c.Name || (len(alias) == shortID && strings.HasPrefix(c.ID, alias))
+	})
+}
+
+// shortID is the length of the IDs that engines show.
+const shortID = 12
+
+// Running reports whether the container runs. A paused one does not.
 func (c Container) Running() bool { return c.State == "running" }
 
 // LogOptions selects what Logs writes.

@@ -92,7 +92,7 @@ func generate(spec runtime.ContainerSpec) (client.ContainerCreateOptions, error)
 	return options, nil
 }
 
-// StartContainer starts the container.
+// StartContainer starts the container, or goes on with a paused one.
 func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	_, err := r.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
 	if err == nil {
@@ -100,13 +100,44 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	}
 	err = fmt.Errorf("start container %s: %w", id, apiError(ctx, err))
 	if c, inspectErr := r.Container(ctx, id); inspectErr == nil {
+		if c.State == "paused" {
+			return r.UnpauseContainer(ctx, id)
+		}
 		return port.StartError(c.Name, c.Ports, err)
 	}
 	return err
 }
 
-// StopContainer asks the container to stop and kills it after grace.
+// PauseContainer freezes a running container.
+func (r *Runtime) PauseContainer(ctx context.Context, id string) error {
+	_, err := r.api.ContainerPause(ctx, id, client.ContainerPauseOptions{})
+	if err == nil {
+		return nil
+	}
+	if c, inspectErr := r.Container(ctx, id); inspectErr == nil && c.State == "paused" {
+		return nil
+	}
+	return fmt.Errorf("pause container %s: %w", id, apiError(ctx, err))
+}
+
+// UnpauseContainer goes on with a paused container.
+func (r *Runtime) UnpauseContainer(ctx context.Context, id string) error {
+	_, err := r.api.ContainerUnpause(ctx, id, client.ContainerUnpauseOptions{})
+	if err == nil {
+		return nil
+	}
+	if c, inspectErr := r.Container(ctx, id); inspectErr == nil && c.State != "paused" {
+		return nil
+	}
+	return fmt.Errorf("unpause container %s: %w", id, apiError(ctx, err))
+}
+
+// StopContainer asks the container to stop and kills it after grace. A paused
+// one would not hear it.
 func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Duration) error {
+	if err := r.UnpauseContainer(ctx, id); err != nil {
+		return fmt.Errorf("stop container %s: %w", id, err)
+	}
 	seconds := int(grace.Round(time.Second).Seconds())
 	if _, err := r.api.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &seconds}); err != nil {
 		return fmt.Errorf("stop container %s: %w", id, apiError(ctx, err))
@@ -183,6 +214,7 @@ func inspected(c container.InspectResponse) runtime.Container {
 		ImageID: c.Image,
 		Created: knownTime(c.Created),
 		IPs:     map[string]string{},
+		Aliases: map[string][]string{},
 	}
 	if c.Config != nil {
 		out.Image, out.Labels = c.Config.Image, c.Config.Labels
@@ -199,9 +231,13 @@ func inspected(c container.InspectResponse) runtime.Container {
 	}
 	if c.NetworkSettings != nil {
 		for name, n := range c.NetworkSettings.Networks {
-			if n != nil && n.IPAddress.IsValid() {
+			if n == nil {
+				continue
+			}
+			if n.IPAddress.IsValid() {
 				out.IPs[name] = n.IPAddress.String()
 			}
+			out.Aliases[name] = out.FurtherNames(n.Aliases)
 		}
 	}
 	return out

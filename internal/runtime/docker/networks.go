@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/network"
@@ -72,6 +73,56 @@ func (r *Runtime) RemoveNetwork(ctx context.Context, name string) error {
 	_, err := r.api.NetworkRemove(ctx, name, client.NetworkRemoveOptions{})
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove network %q: %w", name, apiError(ctx, err))
+	}
+	return nil
+}
+
+// DisconnectNetwork takes a running container off a network.
+func (r *Runtime) DisconnectNetwork(ctx context.Context, network, id string) error {
+	c, err := r.Container(ctx, id)
+	if err == nil {
+		if _, on := c.Aliases[network]; !on {
+			return nil
+		}
+		err = r.disconnect(ctx, network, id)
+	}
+	if err != nil {
+		return fmt.Errorf("disconnect container %s from network %q: %w", id, network, err)
+	}
+	return nil
+}
+
+func (r *Runtime) disconnect(ctx context.Context, network, id string) error {
+	_, err := r.api.NetworkDisconnect(ctx, network, client.NetworkDisconnectOptions{Container: id})
+	return apiError(ctx, err)
+}
+
+// ConnectNetwork puts a container on a network, or on it as the endpoint says.
+func (r *Runtime) ConnectNetwork(ctx context.Context, name, id string, opt runtime.Endpoint) error {
+	fail := func(err error) error { return fmt.Errorf("connect container %s to network %q: %w", id, name, err) }
+	c, err := r.Container(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	if c.Attached(name, opt) {
+		return nil
+	}
+	settings := &network.EndpointSettings{Aliases: opt.Aliases}
+	if opt.IP != "" {
+		ip, err := netip.ParseAddr(opt.IP)
+		if err != nil {
+			return fail(err)
+		}
+		settings.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: ip}
+	}
+	if _, on := c.Aliases[name]; on { // in another way
+		if err := r.disconnect(ctx, name, id); err != nil {
+			return fail(err)
+		}
+	}
+	_, err = r.api.NetworkConnect(ctx, name, client.NetworkConnectOptions{Container: id, EndpointConfig: settings})
+	if err != nil {
+		return fail(apiError(ctx, err))
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +22,7 @@ const killed = 137
 type container struct {
 	spec   runtime.ContainerSpec
 	state  runtime.Container
+	fixed  map[string]string // network name → fixed address
 	log    *output
 	cancel context.CancelFunc // SIGTERM
 	done   chan struct{}      // closed when the container has ended
@@ -63,10 +63,13 @@ func (r *Runtime) CreateContainer(ctx context.Context, spec runtime.ContainerSpe
 	if r.find(spec.Name) != nil {
 		return runtime.Container{}, fmt.Errorf("create container %q: the name is taken", spec.Name)
 	}
-	c := &container{spec: spec, log: newOutput()}
+	c := &container{spec: spec, fixed: map[string]string{}, log: newOutput()}
 	c.state = runtime.Container{
 		ID: r.newID(), Name: spec.Name, Image: spec.Image, ImageID: image.ID, Labels: maps.Clone(spec.Labels),
-		State: "created", Created: time.Now(), IPs: map[string]string{},
+		State: "created", Created: time.Now(), IPs: map[string]string{}, Aliases: map[string][]string{},
+	}
+	if spec.Network != "" {
+		c.state.Aliases[spec.Network] = slices.Clone(spec.Aliases)
 	}
 	for i, p := range spec.Ports {
 		p.HostIP = cmp.Or(p.HostIP, "127.0.0.1")
@@ -89,14 +92,18 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	if c == nil {
 		return notFound("container", id)
 	}
-	if c.state.Running() {
+	switch c.state.State {
+	case "running":
+		return nil
+	case "paused":
+		c.state.State = "running"
+		r.emit("unpause", c)
 		return nil
 	}
-	if c.spec.Network != "" {
-		if !slices.ContainsFunc(r.networks, func(n runtime.Network) bool { return n.Name == c.spec.Network }) {
-			return fmt.Errorf("start container %q: %w", c.state.Name, notFound("network", c.spec.Network))
+	for name := range c.state.Aliases {
+		if err := r.assign(c, name); err != nil {
+			return fmt.Errorf("start container %q: %w", c.state.Name, err)
 		}
-		c.state.IPs[c.spec.Network] = net.IPv4(10, 89, 0, byte(2+slices.Index(r.containers, c))).String()
 	}
 	running, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done, c.kill = cancel, make(chan struct{}), make(chan struct{})
@@ -163,6 +170,9 @@ func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Durat
 
 func (r *Runtime) stop(c *container, grace time.Duration) {
 	r.mu.Lock()
+	if c.state.State == "paused" {
+		c.state.State = "running"
+	}
 	running, cancel, done, kill := c.state.Running(), c.cancel, c.done, c.kill
 	r.mu.Unlock()
 	if !running {
@@ -243,6 +253,7 @@ func (r *Runtime) Containers(ctx context.Context, labels map[string]string) ([]r
 func (c *container) snapshot() runtime.Container {
 	s := c.state
 	s.Labels, s.IPs, s.Ports = maps.Clone(s.Labels), maps.Clone(s.IPs), slices.Clone(s.Ports)
+	s.Aliases = maps.Clone(s.Aliases)
 	return s
 }
 

@@ -328,7 +328,7 @@ func (r *Runtime) RemoveNetwork(ctx context.Context, name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.containers {
-		if c.spec.Network == name {
+		if _, on := c.state.Aliases[name]; on {
 			return fmt.Errorf("remove network %q: container %s uses it", name, c.spec.Name)
 		}
 	}

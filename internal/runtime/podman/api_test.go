@@ -93,12 +93,12 @@ func TestContainer(t *testing.T) {
 	} {
 		t.Run(version, func(t *testing.T) {
 			r := serve(t, map[string]http.HandlerFunc{"GET /containers/one/json": answer(fmt.Sprintf(`{
-				"Id":"abc","Name":"one","Image":"123","ImageName":"localhost/x:1","Created":"2026-01-02T03:04:05Z",
+				"Id":"0123456789abcdef","Name":"one","Image":"123","ImageName":"localhost/x:1","Created":"2026-01-02T03:04:05Z",
 				"State":{"Status":"running","Pid":%d,"ConmonPid":%d,"StartedAt":"2026-01-02T03:04:06Z","FinishedAt":"0001-01-01T00:00:00Z",
 					"Health":{"Status":"healthy"}},
 				"Config":%s,
 				"HostConfig":{"PortBindings":{"90/tcp":[{"HostIp":"127.0.0.1","HostPort":"9090"}],"80/tcp":[{"HostIp":"","HostPort":"8080"}],"53/udp":[{"HostPort":"53"}]}},
-				"NetworkSettings":{"Networks":{"net":{"IPAddress":"10.89.0.2"},"off":{"IPAddress":""}}}}`, self, self, config))})
+				"NetworkSettings":{"Networks":{"net":{"IPAddress":"10.89.0.2","Aliases":["web","0123456789ab"]},"off":{"IPAddress":""}}}}`, self, self, config))})
 			c, err := r.Container(t.Context(), "one")
 			if err != nil {
 				t.Fatal(err)
@@ -108,11 +108,12 @@ func TestContainer(t *testing.T) {
 				t.Fatal(err)
 			}
 			want, err := json.Marshal(runtime.Container{
-				ID: "abc", Name: "one", Image: "localhost/x:1", ImageID: "sha256:123", Labels: map[string]string{"sandbox.name": "x"},
+				ID: "0123456789abcdef", Name: "one", Image: "localhost/x:1", ImageID: "sha256:123", Labels: map[string]string{"sandbox.name": "x"},
 				State: "running", Health: "healthy", PID: self,
 				Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Started: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC),
-				Ports: []runtime.Port{{HostPort: 8080, Container: 80}, {HostIP: "127.0.0.1", HostPort: 9090, Container: 90}},
-				IPs:   map[string]string{"net": "10.89.0.2"},
+				Ports:   []runtime.Port{{HostPort: 8080, Container: 80}, {HostIP: "127.0.0.1", HostPort: 9090, Container: 90}},
+				IPs:     map[string]string{"net": "10.89.0.2"},
+				Aliases: map[string][]string{"net": {"web"}, "off": nil},
 			})
 			if err != nil {
 				t.Fatal(err)

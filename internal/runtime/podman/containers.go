@@ -82,7 +82,7 @@ func generate(spec runtime.ContainerSpec) *specgen.SpecGenerator {
 	return g
 }
 
-// StartContainer starts the container. One whose process and monitor are both
+// StartContainer starts the container, or goes on with a paused one. One whose process and monitor are both
 // gone is lost: Podman goes on taking it for running and can only remove it.
 func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	c, err := r.inspect(ctx, id)
@@ -98,14 +98,51 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 			Cause: runtime.ErrLost,
 		}
 	}
+	if c.State.Status == "paused" {
+		return r.UnpauseContainer(ctx, id)
+	}
 	if err := r.post(ctx, "/containers/%s/start", nil, id); err != nil {
 		return port.StartError(c.Name, c.ports(), fmt.Errorf("start container %q: %w", c.Name, err))
 	}
 	return nil
 }
 
-// StopContainer asks the container to stop and kills it after grace.
+// PauseContainer freezes a running container.
+func (r *Runtime) PauseContainer(ctx context.Context, id string) error {
+	err := r.post(ctx, "/containers/%s/pause", nil, id)
+	if err == nil {
+		return nil
+	}
+	if c, inspectErr := r.Container(ctx, id); inspectErr == nil && c.State == "paused" {
+		return nil
+	}
+	return fmt.Errorf("pause container %s: %w", id, err)
+}
+
+// UnpauseContainer goes on with a paused container.
+func (r *Runtime) UnpauseContainer(ctx context.Context, id string) error {
+	err := r.post(ctx, "/containers/%s/unpause", nil, id)
+	if err == nil {
+		return nil
+	}
+	if c, inspectErr := r.Container(ctx, id); inspectErr == nil && c.State != "paused" {
+		return nil
+	}
+	return fmt.Errorf("unpause container %s: %w", id, err)
+}
+
+// StopContainer asks the container to stop and kills it after grace. Podman does
+// not stop a paused container.
 func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Duration) error {
+	c, err := r.Container(ctx, id)
+	if err != nil {
+		return fmt.Errorf("stop container %s: %w", id, err)
+	}
+	if c.State == "paused" {
+		if err := r.UnpauseContainer(ctx, id); err != nil {
+			return fmt.Errorf("stop container %s: %w", id, err)
+		}
+	}
 	seconds := strconv.Itoa(int(grace.Round(time.Second).Seconds()))
 	if err := r.post(ctx, "/containers/%s/stop", url.Values{"timeout": {seconds}}, id); err != nil {
 		return fmt.Errorf("stop container %s: %w", id, err)

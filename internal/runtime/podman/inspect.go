@@ -46,7 +46,8 @@ type inspected struct {
 	} `json:"HostConfig"`
 	NetworkSettings struct {
 		Networks map[string]struct {
-			IPAddress string `json:"IPAddress"`
+			IPAddress string   `json:"IPAddress"`
+			Aliases   []string `json:"Aliases"`
 		} `json:"Networks"`
 	} `json:"NetworkSettings"`
 }
@@ -68,6 +69,7 @@ func (c inspected) container() runtime.Container {
 		Finished: knownTime(c.State.FinishedAt),
 		Ports:    c.ports(),
 		IPs:      map[string]string{},
+		Aliases:  map[string][]string{},
 	}
 	if c.State.Health != nil {
 		out.Health = c.State.Health.Status
@@ -76,6 +78,7 @@ func (c inspected) container() runtime.Container {
 		if network.IPAddress != "" {
 			out.IPs[name] = network.IPAddress
 		}
+		out.Aliases[name] = out.FurtherNames(network.Aliases)
 	}
 	switch {
 	case c.State.Status == "stopped": // ended, and its network not yet cleaned up

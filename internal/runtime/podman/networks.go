@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -86,6 +87,65 @@ func (r *Runtime) Networks(ctx context.Context, labels map[string]string) ([]run
 func (r *Runtime) RemoveNetwork(ctx context.Context, name string) error {
 	if err := r.remove(ctx, "/networks/%s", nil, name); err != nil && !errors.Is(err, runtime.ErrNotFound) {
 		return fmt.Errorf("remove network %q: %w", name, err)
+	}
+	return nil
+}
+
+// DisconnectNetwork takes a running container off a network.
+func (r *Runtime) DisconnectNetwork(ctx context.Context, network, id string) error {
+	c, err := r.Container(ctx, id)
+	if err == nil {
+		if _, on := c.Aliases[network]; !on {
+			return nil
+		}
+		err = r.disconnect(ctx, network, id)
+	}
+	if err != nil {
+		return fmt.Errorf("disconnect container %s from network %q: %w", id, network, err)
+	}
+	return nil
+}
+
+func (r *Runtime) disconnect(ctx context.Context, network, id string) error {
+	body, err := jsonBody(map[string]any{"Container": id})
+	if err != nil {
+		return err
+	}
+	return r.call(ctx, request{method: http.MethodPost, path: "/networks/%s/disconnect", args: []string{network}, body: body}, nil)
+}
+
+// ConnectNetwork puts a container on a network, or on it as the endpoint says.
+func (r *Runtime) ConnectNetwork(ctx context.Context, network, id string, opt runtime.Endpoint) error {
+	fail := func(err error) error { return fmt.Errorf("connect container %s to network %q: %w", id, network, err) }
+	c, err := r.Container(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	if c.Attached(network, opt) {
+		return nil
+	}
+	options := struct {
+		Container string `json:"container"`
+		nettypes.PerNetworkOptions
+	}{id, nettypes.PerNetworkOptions{Aliases: opt.Aliases}}
+	if opt.IP != "" {
+		ip := net.ParseIP(opt.IP)
+		if ip == nil {
+			return fail(fmt.Errorf("%q is no IP address", opt.IP))
+		}
+		options.StaticIPs = []net.IP{ip}
+	}
+	body, err := jsonBody(options)
+	if err != nil {
+		return fail(err)
+	}
+	if _, on := c.Aliases[network]; on { // in another way
+		if err := r.disconnect(ctx, network, id); err != nil {
+			return fail(err)
+		}
+	}
+	if err := r.call(ctx, request{method: http.MethodPost, path: "/networks/%s/connect", args: []string{network}, body: body}, nil); err != nil {
+		return fail(err)
 	}
 	return nil
 }
