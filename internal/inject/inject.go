@@ -154,6 +154,8 @@ var builders = map[string]func(stack.Inject, World) Injector{
 	"exec":      newExec,
 	"http":      newHTTP,
 	"kill":      newKill,
+	"pause":     newPause,
 	"scale":     newScale,
+	"stop":      newStop,
 	"terraform": newTerraform,
 }

@@ -155,7 +155,7 @@ func (f proxyFault) keep(ctx context.Context, d detour) error {
 	if err != nil {
 		return err
 	}
-	return f.cutOff(ctx, client, aws.Namespace, aws.ObjectName, []string{host})
+	return f.w.cutOff(ctx, client, aws.Namespace, aws.ObjectName, []string{host})
 }
 
 func (f proxyFault) Undo(ctx context.Context, rec Record) error {

@@ -13,7 +13,7 @@ import (
 
 // cutOff cuts the connections to a Service that lead to the addresses: those
 // that a client keeps open outlive a change of where the Service leads.
-func (f proxyFault) cutOff(ctx context.Context, client kubernetes.Interface, namespace, service string, addresses []string) error {
+func (w World) cutOff(ctx context.Context, client kubernetes.Interface, namespace, service string, addresses []string) error {
 	svc, err := client.CoreV1().Services(namespace).Get(ctx, service, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("read the Service %s/%s: %w", namespace, service, err)
@@ -23,12 +23,12 @@ func (f proxyFault) cutOff(ctx context.Context, client kubernetes.Interface, nam
 		return fmt.Errorf("list the nodes: %w", err)
 	}
 	for _, node := range nodes.Items {
-		container, err := f.w.Node(ctx, node.Name)
+		container, err := w.Node(ctx, node.Name)
 		if err != nil {
 			return err
 		}
 		for _, address := range addresses {
-			if err := f.forget(ctx, container, svc.Spec.ClusterIP, address); err != nil {
+			if err := w.forget(ctx, container, svc.Spec.ClusterIP, address); err != nil {
 				return fmt.Errorf("cut the connections on the node %s: %w", node.Name, err)
 			}
 		}
@@ -38,9 +38,9 @@ func (f proxyFault) cutOff(ctx context.Context, client kubernetes.Interface, nam
 
 // forget makes a node forget the connections from one address, a Service's, to
 // another: their next packet goes where the Service leads now, and is refused.
-func (f proxyFault) forget(ctx context.Context, node runtime.Container, service, address string) error {
+func (w World) forget(ctx context.Context, node runtime.Container, service, address string) error {
 	var out tail
-	exit, err := f.w.Engine.Exec(ctx, node.ID, runtime.ExecSpec{
+	exit, err := w.Engine.Exec(ctx, node.ID, runtime.ExecSpec{
 		Cmd: []string{"conntrack", "-D", "-p", "tcp", "-d", service, "-r", address}, Stdout: &out, Stderr: &out,
 	})
 	if err != nil {

@@ -308,7 +308,7 @@ func (f proxyFault) keepService(ctx context.Context, client kubernetes.Interface
 			pods = append(pods, e.Addresses...)
 		}
 	}
-	return f.cutOff(ctx, client, led.Namespace, led.Name, pods)
+	return f.w.cutOff(ctx, client, led.Namespace, led.Name, pods)
 }
 
 // operation is one of a JSON patch.

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
+	"slices"
 )
 
 // page is how many objects are listed, and deleted, at a time.
@@ -54,7 +54,7 @@ func (c Checker) empty(ctx context.Context, bucket string) error {
 		if err := xml.Unmarshal(body, &list); err != nil {
 			return fmt.Errorf("read the list of objects: %w", err)
 		}
-		objects := append(list.Versions, list.Markers...)
+		objects := slices.Concat(list.Versions, list.Markers)
 		if len(objects) == 0 {
 			return nil
 		}
@@ -102,10 +102,8 @@ func (c Checker) tagBucket(ctx context.Context, r Resource) error {
 	case a.code() != "NoSuchTagSet":
 		return a.refusal()
 	}
-	for i := range set.Tags {
-		if strings.EqualFold(set.Tags[i].Key, TagKey) {
-			return nil // it has been changed before
-		}
+	if slices.ContainsFunc(set.Tags, func(t tag) bool { return t.Key == TagKey }) {
+		return nil // it has been changed before
 	}
 	set.XMLName = xml.Name{Space: "http://s3.amazonaws.com/doc/2006-03-01/", Local: "Tagging"}
 	set.Tags = append(set.Tags, tag{TagKey, TagValue})
