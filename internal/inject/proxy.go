@@ -71,12 +71,18 @@ func (f proxyFault) what(target string) string {
 		}
 		return text
 	}
-	share := "all"
+	requests := []string{"all"}
 	if f.spec.Percent < 100 {
-		share = fmt.Sprintf("%d %% of the", f.spec.Percent)
+		requests = []string{strconv.Itoa(f.spec.Percent), "% of the"}
 	}
-	text := fmt.Sprintf("answer %d to %s %s requests to %s", f.spec.Status, share, f.spec.Method, target)
-	return strings.Replace(text, "  ", " ", 1) + f.spec.Path
+	if f.spec.Method != "" {
+		requests = append(requests, f.spec.Method)
+	}
+	requests = append(requests, "requests")
+	if f.spec.Path != "" {
+		requests = append(requests, "for "+f.spec.Path)
+	}
+	return fmt.Sprintf("answer %d to %s to %s", f.spec.Status, strings.Join(requests, " "), target)
 }
 
 func (f proxyFault) Prepare(ctx context.Context) (Record, error) {

@@ -43,7 +43,8 @@ func (f terraformFault) Prepare(ctx context.Context) (Record, error) {
 			"it is not in its state", suggest(t.Address, there))
 	}
 	what := t.Action + " " + t.Address + " of the module " + t.Module
-	return newRecord("terraform", what, LevelModule, t, "terraform "+t.Module+" "+t.Address)
+	// Applying the module mends all of it, so the whole module is the target.
+	return newRecord("terraform", what, LevelModule, t, "terraform "+t.Module)
 }
 
 func (f terraformFault) Inject(ctx context.Context, rec Record) error {

