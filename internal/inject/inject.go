@@ -149,12 +149,15 @@ func Undo(ctx context.Context, rec Record, w World) error {
 // builders make the injector of each kind of fault. To undo one, its record has
 // to be enough: the spec is empty then.
 var builders = map[string]func(stack.Inject, World) Injector{
+	"cpu":       newCPU,
 	"crash":     newCrash,
+	"cut":       newCut,
 	"delay":     newDelay,
 	"exec":      newExec,
 	"http":      newHTTP,
 	"kill":      newKill,
 	"pause":     newPause,
+	"memory":    newMemory,
 	"scale":     newScale,
 	"stop":      newStop,
 	"terraform": newTerraform,
