@@ -11,6 +11,7 @@ const (
 	DefaultRegion     = "us-east-1"
 	DefaultTool       = "auto"
 	DefaultWithin     = 2 * time.Minute // of a drill, and until it has to be resolved
+	DefaultCompress   = 20              // what a drill divides the durations of rules by
 
 	DefaultPortAWS          = 4566
 	DefaultPortPrometheus   = 9090
