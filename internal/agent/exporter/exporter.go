@@ -1,0 +1,173 @@
+// Package exporter shows Prometheus what it can't see by itself: whether the AWS
+// emulator and the cluster's API answer, and whether the emulator still holds what
+// Terraform has created. It looks when it is scraped.
+package exporter
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sandbox-stack/sandbox/internal/agent"
+	"github.com/sandbox-stack/sandbox/internal/live/existence"
+)
+
+// Config says what to look at. Everything in it is optional.
+type Config struct {
+	// Emulator is the URL of the AWS emulator.
+	Emulator string
+	// Cluster is the URL of the cluster's API.
+	Cluster string
+	// Modules are the Terraform state files, by the name of the module.
+	Modules map[string]string
+	// Region, AccessKey and SecretKey are for questions to the emulator.
+	Region, AccessKey, SecretKey string
+}
+
+const (
+	probeTimeout = 2 * time.Second
+	// checkTimeout bounds a look at all resources of a module. A scrape may take
+	// longer than that, but not by much.
+	checkTimeout = 4 * time.Second
+)
+
+// client asks for health anew each time: an old connection that still works says
+// nothing about a new one. The certificate of the API is not looked at, as nothing
+// but the answer's status is.
+var client = &http.Client{Transport: &http.Transport{
+	DisableKeepAlives: true,
+	TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+}}
+
+var (
+	emulatorUp = prometheus.NewDesc("sandbox_emulator_up", "Whether the AWS emulator answers.", nil, nil)
+	clusterUp  = prometheus.NewDesc("sandbox_cluster_api_up", "Whether the cluster's API server says that it is ready.", nil, nil)
+	resources  = prometheus.NewDesc("sandbox_terraform_resources",
+		"Resources of a Terraform module, by whether the emulator holds them.", []string{"module", "state"}, nil)
+)
+
+// Handler returns what the exporter answers; out gets a line whenever what it sees
+// changes.
+func Handler(cfg Config, out io.Writer) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(&collector{Config: cfg, out: out, said: map[string]string{}})
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET "+agent.PathHealth, agent.Healthy)
+	return mux
+}
+
+type collector struct {
+	Config
+	out io.Writer
+
+	mu   sync.Mutex
+	said map[string]string // what was last logged of each thing
+}
+
+// Describe lists the metrics.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- emulatorUp
+	ch <- clusterUp
+	ch <- resources
+}
+
+// Collect looks at everything at the same time.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	var all sync.WaitGroup
+	if c.Emulator != "" {
+		all.Go(func() { ch <- c.probe(emulatorUp, "emulator", c.Emulator+"/_localstack/health") })
+	}
+	if c.Cluster != "" {
+		all.Go(func() { ch <- c.probe(clusterUp, "cluster API", c.Cluster+"/readyz") })
+	}
+	for name, file := range c.Modules {
+		all.Go(func() { c.module(ch, name, file) })
+	}
+	all.Wait()
+}
+
+// probe asks for a URL: what answers with success is up.
+func (c *collector) probe(desc *prometheus.Desc, name, url string) prometheus.Metric {
+	err := get(url)
+	c.say(name, err)
+	up := 0.0
+	if err == nil {
+		up = 1
+	}
+	return prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, up)
+}
+
+func get(url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answers %s", resp.Status)
+	}
+	return nil
+}
+
+// module counts the resources of a module. Where that can't be known, it has no
+// series: what is not seen is not missing.
+func (c *collector) module(ch chan<- prometheus.Metric, name, file string) {
+	count, err := c.count(file)
+	c.say("Terraform module "+name, err)
+	if err != nil {
+		return
+	}
+	for _, state := range []existence.Verdict{existence.Held, existence.Missing, existence.Unknown} {
+		ch <- prometheus.MustNewConstMetric(resources, prometheus.GaugeValue, float64(count[state]), name, string(state))
+	}
+}
+
+func (c *collector) count(file string) (map[existence.Verdict]int, error) {
+	list, err := existence.ReadState(file)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	defer cancel()
+	verdicts, err := existence.Checker{
+		Endpoint: c.Emulator, Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey,
+	}.Check(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	count := map[existence.Verdict]int{}
+	for _, v := range verdicts {
+		count[v]++
+	}
+	return count, nil
+}
+
+// say logs what becomes of a thing, once.
+func (c *collector) say(name string, err error) {
+	text := "ok"
+	if err != nil {
+		text = strings.ReplaceAll(err.Error(), "\n", " ")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.said[name] == text {
+		return
+	}
+	c.said[name] = text
+	fmt.Fprintf(c.out, "%s: %s\n", name, text)
+}
