@@ -140,9 +140,13 @@ type Network struct {
 // Endpoint is what a container has on a network.
 type Endpoint struct {
 	Aliases []string // further names
-	// IP is a fixed address, which the container keeps from then on; empty
-	// takes a free one at every start.
+	// IP is a fixed address, which has to be free. The container keeps it from
+	// then on, unless it is another's by the time of a start. Empty takes a free
+	// one.
 	IP string
+	// MAC is the hardware address. To come back with an IP and another MAC is
+	// to be unreachable for a minute, for those who remember the old one.
+	MAC string
 }
 
 // ContainerSpec describes a container to create.
@@ -199,13 +203,20 @@ type Container struct {
 	Finished time.Time
 	Ports    []Port
 	IPs      map[string]string // network name → address
+	MACs     map[string]string // network name → hardware address
 	// Aliases are the container's further names on each of its networks, also
 	// while it does not run, without those that the engine gives by itself.
 	Aliases map[string][]string
 }
 
+// Endpoint is what the container has on the network at present.
+func (c Container) Endpoint(network string) Endpoint {
+	return Endpoint{Aliases: c.Aliases[network], IP: c.IPs[network], MAC: c.MACs[network]}
+}
+
 // Attached reports whether the container is on the network as the endpoint says.
-// An address counts while there is one.
+// Addresses count
+// while there are any.
 func (c Container) Attached(network string, want Endpoint) bool {
 	aliases, ok := c.Aliases[network]
 	if !ok {
@@ -216,8 +227,8 @@ func (c Container) Attached(network string, want Endpoint) bool {
 			return false
 		}
 	}
-	ip := c.IPs[network]
-	return want.IP == "" || ip == "" || ip == want.IP
+	same := func(is, want string) bool { return is == "" || want == "" || is == want }
+	return same(c.IPs[network], want.IP) && same(c.MACs[network], want.MAC)
 }
 
 // FurtherNames are the aliases on a network without those that the engine gives
@@ -233,6 +244,9 @@ const shortID = 12
 
 // Running reports whether the container runs. A paused one does not.
 func (c Container) Running() bool { return c.State == "running" }
+
+// Paused reports whether the container is frozen. It keeps its ports.
+func (c Container) Paused() bool { return c.State == "paused" }
 
 // LogOptions selects what Logs writes.
 type LogOptions struct {

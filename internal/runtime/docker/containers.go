@@ -103,6 +103,11 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 		if c.State == "paused" {
 			return r.UnpauseContainer(ctx, id)
 		}
+		if again, freeErr := r.freeAddresses(ctx, id); freeErr != nil {
+			return errors.Join(err, freeErr)
+		} else if again {
+			return r.StartContainer(ctx, id)
+		}
 		return port.StartError(c.Name, c.Ports, err)
 	}
 	return err
@@ -132,12 +137,9 @@ func (r *Runtime) UnpauseContainer(ctx context.Context, id string) error {
 	return fmt.Errorf("unpause container %s: %w", id, apiError(ctx, err))
 }
 
-// StopContainer asks the container to stop and kills it after grace. A paused
-// one would not hear it.
+// StopContainer asks the container to stop and kills it after grace. Docker goes
+// on with a paused one for that.
 func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Duration) error {
-	if err := r.UnpauseContainer(ctx, id); err != nil {
-		return fmt.Errorf("stop container %s: %w", id, err)
-	}
 	seconds := int(grace.Round(time.Second).Seconds())
 	if _, err := r.api.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &seconds}); err != nil {
 		return fmt.Errorf("stop container %s: %w", id, apiError(ctx, err))
@@ -214,6 +216,7 @@ func inspected(c container.InspectResponse) runtime.Container {
 		ImageID: c.Image,
 		Created: knownTime(c.Created),
 		IPs:     map[string]string{},
+		MACs:    map[string]string{},
 		Aliases: map[string][]string{},
 	}
 	if c.Config != nil {
@@ -231,11 +234,14 @@ func inspected(c container.InspectResponse) runtime.Container {
 	}
 	if c.NetworkSettings != nil {
 		for name, n := range c.NetworkSettings.Networks {
-			if n == nil {
-				continue
+			if n == nil || (out.PID != 0 && !n.IPAddress.IsValid()) {
+				continue // a running container failed to get on it
 			}
 			if n.IPAddress.IsValid() {
 				out.IPs[name] = n.IPAddress.String()
+			}
+			if mac := n.MacAddress.String(); mac != "" {
+				out.MACs[name] = mac
 			}
 			out.Aliases[name] = out.FurtherNames(n.Aliases)
 		}

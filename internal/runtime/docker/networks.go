@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/containerd/errdefs"
@@ -21,19 +22,34 @@ func (r *Runtime) CreateNetwork(ctx context.Context, name string, labels map[str
 	if !errors.Is(err, runtime.ErrNotFound) {
 		return existing, err
 	}
-	created, err := r.api.NetworkCreate(ctx, name, client.NetworkCreateOptions{Driver: "bridge", Labels: labels})
+	created, err := r.createNetwork(ctx, name, client.NetworkCreateOptions{Driver: "bridge", Labels: labels})
+	if err == nil {
+		// Docker gives fixed addresses only in a subnet that it was told. Which
+		// ones are free, it knows best: take the one that it chose.
+		if err := r.RemoveNetwork(ctx, created.ID); err != nil {
+			return runtime.Network{}, err
+		}
+		created, err = r.createNetwork(ctx, name, client.NetworkCreateOptions{
+			Driver: "bridge", Labels: labels, IPAM: &network.IPAM{Config: created.IPAM.Config},
+		})
+	}
 	if err != nil {
 		// Another process may have been faster.
 		if existing, reuseErr := r.reuseNetwork(ctx, name, labels); reuseErr == nil {
 			return existing, nil
 		}
-		return runtime.Network{}, fmt.Errorf("create network %q: %w", name, apiError(ctx, err))
+		return runtime.Network{}, fmt.Errorf("create network %q: %w", name, err)
+	}
+	return inspectedNetwork(created), nil
+}
+
+func (r *Runtime) createNetwork(ctx context.Context, name string, opt client.NetworkCreateOptions) (network.Network, error) {
+	created, err := r.api.NetworkCreate(ctx, name, opt)
+	if err != nil {
+		return network.Network{}, apiError(ctx, err)
 	}
 	found, err := r.api.NetworkInspect(ctx, created.ID, client.NetworkInspectOptions{})
-	if err != nil {
-		return runtime.Network{}, fmt.Errorf("inspect network %q: %w", name, apiError(ctx, err))
-	}
-	return inspectedNetwork(found.Network.Network), nil
+	return found.Network.Network, apiError(ctx, err)
 }
 
 // reuseNetwork returns the network if it carries the labels, a conflict if it
@@ -115,6 +131,13 @@ func (r *Runtime) ConnectNetwork(ctx context.Context, name, id string, opt runti
 		}
 		settings.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: ip}
 	}
+	if opt.MAC != "" {
+		mac, err := net.ParseMAC(opt.MAC)
+		if err != nil {
+			return fail(err)
+		}
+		settings.MacAddress = network.HardwareAddr(mac)
+	}
 	if _, on := c.Aliases[name]; on { // in another way
 		if err := r.disconnect(ctx, name, id); err != nil {
 			return fail(err)
@@ -125,6 +148,37 @@ func (r *Runtime) ConnectNetwork(ctx context.Context, name, id string, opt runti
 		return fail(apiError(ctx, err))
 	}
 	return nil
+}
+
+// freeAddresses gives a container that does not run free addresses at its next
+// start, where one of its fixed ones is taken. It reports whether one was.
+func (r *Runtime) freeAddresses(ctx context.Context, id string) (bool, error) {
+	c, err := r.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return false, apiError(ctx, err)
+	}
+	if c.Container.NetworkSettings == nil {
+		return false, nil
+	}
+	for name, n := range c.Container.NetworkSettings.Networks {
+		if n == nil || n.IPAMConfig == nil || !n.IPAMConfig.IPv4Address.IsValid() {
+			continue
+		}
+		found, err := r.api.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
+		if err != nil {
+			return false, apiError(ctx, err)
+		}
+		for _, other := range found.Network.Containers {
+			if other.IPv4Address.Addr() != n.IPAMConfig.IPv4Address {
+				continue
+			}
+			if err := r.disconnect(ctx, name, id); err != nil {
+				return false, err
+			}
+			return true, r.ConnectNetwork(ctx, name, id, runtime.Endpoint{Aliases: inspected(c.Container).Aliases[name]})
+		}
+	}
+	return false, nil
 }
 
 func inspectedNetwork(n network.Network) runtime.Network {

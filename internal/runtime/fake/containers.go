@@ -101,7 +101,10 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 		return nil
 	}
 	for name := range c.state.Aliases {
-		if err := r.assign(c, name); err != nil {
+		if r.taken(c, name, c.fixed[name]) {
+			delete(c.fixed, name)
+		}
+		if err := r.assign(c, name, c.fixed[name]); err != nil {
 			return fmt.Errorf("start container %q: %w", c.state.Name, err)
 		}
 	}

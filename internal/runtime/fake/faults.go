@@ -80,35 +80,37 @@ func (r *Runtime) ConnectNetwork(ctx context.Context, network, id string, opt ru
 	if c.state.Attached(network, opt) {
 		return nil
 	}
-	before, had := c.fixed[network]
-	c.fixed[network] = opt.IP
 	if c.state.PID != 0 {
-		if err := r.assign(c, network); err != nil {
-			if had {
-				c.fixed[network] = before
-			} else {
-				delete(c.fixed, network)
-			}
+		if err := r.assign(c, network, opt.IP); err != nil {
 			return err
 		}
 	}
+	c.fixed[network] = opt.IP
 	c.state.Aliases[network] = slices.Clone(opt.Aliases)
 	return nil
 }
 
-// assign gives the container an address on the network; mu is held. Addresses
-// of different containers differ.
-func (r *Runtime) assign(c *container, network string) error {
+// assign gives the container the address on the network, or one that is free;
+// mu is held.
+func (r *Runtime) assign(c *container, network, ip string) error {
 	if !slices.ContainsFunc(r.networks, func(n runtime.Network) bool { return n.Name == network }) {
 		return notFound("network", network)
 	}
-	ip := c.fixed[network]
+	if ip != "" && r.taken(c, network, ip) {
+		return fmt.Errorf("address %s is another container's", ip)
+	}
 	for last := byte(2 + slices.Index(r.containers, c)); ip == ""; last++ {
-		free := net.IPv4(10, 89, 0, last).String()
-		if !slices.ContainsFunc(r.containers, func(o *container) bool { return o != c && o.state.IPs[network] == free }) {
+		if free := net.IPv4(10, 89, 0, last).String(); !r.taken(c, network, free) {
 			ip = free
 		}
 	}
 	c.state.IPs[network] = ip
 	return nil
+}
+
+// taken reports whether another container has the address; mu is held.
+func (r *Runtime) taken(c *container, network, ip string) bool {
+	return slices.ContainsFunc(r.containers, func(o *container) bool {
+		return o != c && o.state.PID != 0 && o.state.IPs[network] == ip
+	})
 }

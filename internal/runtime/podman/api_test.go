@@ -98,7 +98,7 @@ func TestContainer(t *testing.T) {
 					"Health":{"Status":"healthy"}},
 				"Config":%s,
 				"HostConfig":{"PortBindings":{"90/tcp":[{"HostIp":"127.0.0.1","HostPort":"9090"}],"80/tcp":[{"HostIp":"","HostPort":"8080"}],"53/udp":[{"HostPort":"53"}]}},
-				"NetworkSettings":{"Networks":{"net":{"IPAddress":"10.89.0.2","Aliases":["web","0123456789ab"]},"off":{"IPAddress":""}}}}`, self, self, config))})
+				"NetworkSettings":{"Networks":{"net":{"IPAddress":"10.89.0.2","MacAddress":"fa:cb:b0:31:2c:af","Aliases":["web","0123456789ab"]},"off":{"IPAddress":""}}}}`, self, self, config))})
 			c, err := r.Container(t.Context(), "one")
 			if err != nil {
 				t.Fatal(err)
@@ -113,6 +113,7 @@ func TestContainer(t *testing.T) {
 				Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Started: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC),
 				Ports:   []runtime.Port{{HostPort: 8080, Container: 80}, {HostIP: "127.0.0.1", HostPort: 9090, Container: 90}},
 				IPs:     map[string]string{"net": "10.89.0.2"},
+				MACs:    map[string]string{"net": "fa:cb:b0:31:2c:af"},
 				Aliases: map[string][]string{"net": {"web"}, "off": nil},
 			})
 			if err != nil {

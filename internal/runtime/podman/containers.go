@@ -101,7 +101,14 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	if c.State.Status == "paused" {
 		return r.UnpauseContainer(ctx, id)
 	}
-	if err := r.post(ctx, "/containers/%s/start", nil, id); err != nil {
+	err = r.post(ctx, "/containers/%s/start", nil, id)
+	if err != nil && strings.Contains(err.Error(), "requested ip address") { // and another has it
+		if err := r.freeAddresses(ctx, c.container()); err != nil {
+			return fmt.Errorf("start container %q: %w", c.Name, err)
+		}
+		err = r.post(ctx, "/containers/%s/start", nil, id)
+	}
+	if err != nil {
 		return port.StartError(c.Name, c.ports(), fmt.Errorf("start container %q: %w", c.Name, err))
 	}
 	return nil
@@ -187,6 +194,11 @@ func (r *Runtime) Containers(ctx context.Context, labels map[string]string) ([]r
 		return nil, err
 	}
 	params.Set("all", "true")
+	return r.list(ctx, params)
+}
+
+// list lists containers by name.
+func (r *Runtime) list(ctx context.Context, params url.Values) ([]runtime.Container, error) {
 	var listed []struct {
 		ID string `json:"Id"`
 	}

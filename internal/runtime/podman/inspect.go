@@ -47,6 +47,7 @@ type inspected struct {
 	NetworkSettings struct {
 		Networks map[string]struct {
 			IPAddress string   `json:"IPAddress"`
+			MAC       string   `json:"MacAddress"`
 			Aliases   []string `json:"Aliases"`
 		} `json:"Networks"`
 	} `json:"NetworkSettings"`
@@ -69,6 +70,7 @@ func (c inspected) container() runtime.Container {
 		Finished: knownTime(c.State.FinishedAt),
 		Ports:    c.ports(),
 		IPs:      map[string]string{},
+		MACs:     map[string]string{},
 		Aliases:  map[string][]string{},
 	}
 	if c.State.Health != nil {
@@ -77,6 +79,9 @@ func (c inspected) container() runtime.Container {
 	for name, network := range c.NetworkSettings.Networks {
 		if network.IPAddress != "" {
 			out.IPs[name] = network.IPAddress
+		}
+		if network.MAC != "" {
+			out.MACs[name] = network.MAC
 		}
 		out.Aliases[name] = out.FurtherNames(network.Aliases)
 	}

@@ -116,14 +116,60 @@ func (r *Runtime) disconnect(ctx context.Context, network, id string) error {
 
 // ConnectNetwork puts a container on a network, or on it as the endpoint says.
 func (r *Runtime) ConnectNetwork(ctx context.Context, network, id string, opt runtime.Endpoint) error {
-	fail := func(err error) error { return fmt.Errorf("connect container %s to network %q: %w", id, network, err) }
-	c, err := r.Container(ctx, id)
-	if err != nil {
-		return fail(err)
+	if err := r.connectNetwork(ctx, network, id, opt); err != nil {
+		return fmt.Errorf("connect container %s to network %q: %w", id, network, err)
 	}
-	if c.Attached(network, opt) {
+	return nil
+}
+
+func (r *Runtime) connectNetwork(ctx context.Context, network, id string, opt runtime.Endpoint) error {
+	c, err := r.Container(ctx, id)
+	if err != nil || c.Attached(network, opt) {
+		return err
+	}
+	// Podman would note a connection to an address that is taken, and free that
+	// address when the note is removed.
+	if err := r.checkFree(ctx, network, c.ID, opt.IP); err != nil {
+		return err
+	}
+	if _, on := c.Aliases[network]; on { // in another way
+		if err := r.disconnect(ctx, network, id); err != nil {
+			return err
+		}
+	}
+	err = r.connect(ctx, network, id, opt)
+	if err == nil || !strings.Contains(err.Error(), "already connected") {
+		return err
+	}
+	// The note of a connection that failed, which an inspection does not show.
+	if err := r.disconnect(ctx, network, id); err != nil {
+		return err
+	}
+	return r.connect(ctx, network, id, opt)
+}
+
+// checkFree makes sure that no other container has the address.
+func (r *Runtime) checkFree(ctx context.Context, network, id, ip string) error {
+	if ip == "" {
 		return nil
 	}
+	params, err := labelFilter(nil, map[string][]string{"network": {network}})
+	if err != nil {
+		return err
+	}
+	others, err := r.list(ctx, params)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if other.ID != id && other.IPs[network] == ip {
+			return fmt.Errorf("address %s is that of container %s", ip, other.Name)
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) connect(ctx context.Context, network, id string, opt runtime.Endpoint) error {
 	options := struct {
 		Container string `json:"container"`
 		nettypes.PerNetworkOptions
@@ -131,21 +177,34 @@ func (r *Runtime) ConnectNetwork(ctx context.Context, network, id string, opt ru
 	if opt.IP != "" {
 		ip := net.ParseIP(opt.IP)
 		if ip == nil {
-			return fail(fmt.Errorf("%q is no IP address", opt.IP))
+			return fmt.Errorf("%q is no IP address", opt.IP)
 		}
 		options.StaticIPs = []net.IP{ip}
 	}
+	if opt.MAC != "" {
+		mac, err := net.ParseMAC(opt.MAC)
+		if err != nil {
+			return err
+		}
+		options.StaticMAC = nettypes.HardwareAddr(mac)
+	}
 	body, err := jsonBody(options)
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	if _, on := c.Aliases[network]; on { // in another way
-		if err := r.disconnect(ctx, network, id); err != nil {
-			return fail(err)
+	return r.call(ctx, request{method: http.MethodPost, path: "/networks/%s/connect", args: []string{network}, body: body}, nil)
+}
+
+// freeAddresses gives a container that does not run free addresses at its next
+// start instead of fixed ones.
+func (r *Runtime) freeAddresses(ctx context.Context, c runtime.Container) error {
+	for network, aliases := range c.Aliases {
+		if err := r.DisconnectNetwork(ctx, network, c.ID); err != nil {
+			return err
 		}
-	}
-	if err := r.call(ctx, request{method: http.MethodPost, path: "/networks/%s/connect", args: []string{network}, body: body}, nil); err != nil {
-		return fail(err)
+		if err := r.ConnectNetwork(ctx, network, c.ID, runtime.Endpoint{Aliases: aliases}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -50,10 +50,7 @@ func testNetworkNames(t *testing.T, s *suite) {
 	if !s.features.Network {
 		t.Skip("this runtime has no real network")
 	}
-	ctx := testContext(t)
-	_, err := s.rt.CreateNetwork(ctx, netName, s.labels)
-	must(t, err)
-	t.Cleanup(func() { must(t, s.rt.RemoveNetwork(context.Background(), netName)) })
+	s.network(t)
 	server := s.spec(t, "serve", "8080")
 	server.Name, server.Network, server.Aliases = "sandbox-runtimetest-server", netName, []string{"web"}
 	running := s.start(t, server)
@@ -64,12 +61,7 @@ func testNetworkNames(t *testing.T, s *suite) {
 	client.Name, client.Network = "sandbox-runtimetest-client", netName
 	c := s.start(t, client)
 	for _, host := range []string{server.Name, "web", running.IPs[netName]} {
-		var out, errs buffer
-		code, err := s.rt.Exec(ctx, c.ID, runtime.ExecSpec{Cmd: []string{"/box", "get", "http://" + host + ":8080/"}, Stdout: &out, Stderr: &errs})
-		must(t, err)
-		if code != 0 || out.String() != "hello\n" {
-			t.Errorf("%s: code %d, %q %s", host, code, out.String(), errs.String())
-		}
+		s.reaches(t, c.ID, host)
 	}
 }
 
@@ -84,10 +76,7 @@ func testPorts(t *testing.T, s *suite) {
 		return
 	}
 	port := c.Ports[0].HostPort
-	eventually(t, "the port answers", func() bool {
-		text, err := fetch(testContext(t), "127.0.0.1", port)
-		return err == nil && text == "hello\n"
-	})
+	s.answers(t, port)
 	for _, address := range otherAddresses(t) {
 		if text, err := fetch(testContext(t), address, port); err == nil {
 			t.Errorf("the port answers on %s: %q", address, text)
