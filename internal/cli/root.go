@@ -201,7 +201,7 @@ whether all of it is healthy and, if not, why.`,
 	must(root.RegisterFlagCompletionFunc("name", completeNames))
 	root.AddCommand(
 		a.upCommand(), a.statusCommand(), a.envCommand(), a.execCommand(),
-		a.logsCommand(), a.eventsCommand(), a.describeCommand(), a.restartCommand(), a.shellCommand(), a.openCommand(), a.tfCommand(), a.downCommand(), a.replayCommand(), a.imagesCommand(), a.doctorCommand(), a.versionCommand(), a.agentCommand(),
+		a.logsCommand(), a.eventsCommand(), a.describeCommand(), a.restartCommand(), a.shellCommand(), a.openCommand(), a.tfCommand(), a.alertsCommand(), a.downCommand(), a.replayCommand(), a.imagesCommand(), a.doctorCommand(), a.versionCommand(), a.agentCommand(),
 	)
 	strictDefaults(root)
 	return root

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/plan"
 	"github.com/sandbox-stack/sandbox/internal/render"
@@ -156,8 +157,18 @@ func (a *app) up(ctx context.Context, wanted session.Wanted, opt session.Options
 	case render.ModeJSON, render.ModeQuiet:
 		return nil
 	default:
-		return a.printStatus(ctx, s)
+		return errors.Join(a.printStatus(ctx, s), a.warn(s.Warnings()))
 	}
+}
+
+// warn says what is not wrong, and not good either.
+func (a *app) warn(warnings []string) error {
+	for _, w := range warnings {
+		if _, err := fmt.Fprintln(a.Err, "warning: "+event.Clean(w)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runFailed keeps exit code 2 for input that was refused before anything was

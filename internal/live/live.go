@@ -96,6 +96,9 @@ type Sources struct {
 	// Alertmanager returns the URL of Alertmanager.
 	Alertmanager func(ctx context.Context) (string, error)
 
+	// Drills returns the last drill of each alert; it is called every second.
+	Drills func() (map[string]event.DrillChanged, error)
+
 	Modules []WatchedModule
 	// Refresh delivers the paths of modules to compare in full. As that is
 	// costly, it is done only when asked for. "" stands for all of them, and
@@ -144,6 +147,9 @@ func Run(ctx context.Context, src Sources, emit func(event.Payload)) {
 	}
 	if src.Alertmanager != nil {
 		feeds.Go(func() { l.keep(ctx, "alertmanager", l.poll(alertmanagerInterval, l.alertmanager())) })
+	}
+	if src.Drills != nil {
+		feeds.Go(func() { l.keep(ctx, "drills", l.poll(drillInterval, l.drills())) })
 	}
 	if src.Refresh != nil {
 		feeds.Go(func() { l.refreshModules(ctx) })

@@ -116,6 +116,34 @@ func TestChangedRulesAreReloaded(t *testing.T) {
 	}
 }
 
+// A paused one goes on with the configuration that it had, so it has to reload.
+func TestAPausedContainerGoesOn(t *testing.T) {
+	prom := &fakeProm{}
+	e := newEngine(t, prom)
+	cfg := promConfigIn(t, t.TempDir())
+	ensure(t, NewPrometheus(e, cfg), true)
+	pause := func(c *runtime.Container) { c.State = "paused" }
+	e.change(pause)
+	if ok, err := NewPrometheus(e, cfg).Check(t.Context()); err != nil || ok {
+		t.Errorf("Check = %v, %v; want false", ok, err)
+	}
+	ensure(t, NewPrometheus(e, cfg), false)
+	e.change(func(c *runtime.Container) {
+		if !c.Running() {
+			t.Errorf("it is %s", c.State)
+		}
+	})
+
+	e.change(pause)
+	if err := os.WriteFile(cfg.Rules[0], []byte(strings.ReplaceAll(goodRules, "1m", "2m")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ensure(t, NewPrometheus(e, cfg), true)
+	if e.created != 1 || prom.reloaded() != 1 {
+		t.Errorf("%d created and %d reloads, want 1 and 1", e.created, prom.reloaded())
+	}
+}
+
 func TestRefusedConfigurationIsTakenBack(t *testing.T) {
 	prom := &fakeProm{}
 	e := newEngine(t, prom)

@@ -150,3 +150,38 @@ func alertmanagers(ctx context.Context, c promv1.API) (int, error) {
 	}
 	return len(result.Active), nil
 }
+
+// Alertmanagers returns the URLs that Prometheus sends alerts to.
+func (p *Prometheus) Alertmanagers(ctx context.Context) ([]string, error) {
+	c, err := p.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result, err := c.AlertManagers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask Prometheus for its Alertmanagers: %w", err)
+	}
+	var urls []string
+	for _, a := range result.Active {
+		urls = append(urls, a.URL)
+	}
+	return urls, nil
+}
+
+// Metrics returns the names of the metrics that targets describe, whether they
+// have series or not.
+func (p *Prometheus) Metrics(ctx context.Context) (map[string]bool, error) {
+	c, err := p.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	described, err := c.Metadata(ctx, "", "")
+	if err != nil {
+		return nil, fmt.Errorf("ask Prometheus for the metrics of its targets: %w", err)
+	}
+	names := map[string]bool{}
+	for name := range described {
+		names[name] = true
+	}
+	return names, nil
+}

@@ -136,6 +136,12 @@ func (s *service) ensure(ctx context.Context, spec runtime.ContainerSpec, rep ev
 		c, err = s.create(ctx, spec, rep)
 	case c.Running():
 		return false, s.waitReady(ctx, c.ID, rep)
+	case c.Paused(): // it goes on with the configuration that it has
+		rep.Log("sandbox", s.title()+" was paused: it goes on")
+		if err := s.rt.StartContainer(ctx, c.ID); err != nil {
+			return false, fmt.Errorf("go on with the paused %s: %w", s.title(), err)
+		}
+		return false, s.waitReady(ctx, c.ID, rep)
 	}
 	if err != nil {
 		return false, err
@@ -242,6 +248,8 @@ func exitReason(c runtime.Container) string {
 		return "killed: it used more memory than its limit"
 	case c.Running():
 		return "the engine restarted its container"
+	case c.Paused():
+		return "its container is paused"
 	default:
 		return fmt.Sprintf("its container is %s, exit code %d", c.State, c.ExitCode)
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/common/model"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/sandbox-stack/sandbox/internal/aws"
 	"github.com/sandbox-stack/sandbox/internal/cluster"
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/live"
@@ -39,6 +38,9 @@ func (s *Session) live(ctx context.Context, emit func(event.Payload), refresh <-
 			}
 			return a.URL(ctx)
 		}
+	}
+	if len(s.stack.Spec.Drills) > 0 {
+		src.Drills = s.LastDrills
 	}
 	for _, t := range s.stack.Spec.Terraform {
 		src.Modules = append(src.Modules, live.WatchedModule{Module: &liveModule{s: s, spec: t}, Health: s.probeModule(t)})
@@ -148,12 +150,9 @@ func (m *liveModule) Look(ctx context.Context) (event.ModuleChanged, error) {
 	if err != nil {
 		return event.ModuleChanged{}, err
 	}
-	endpoint, err := m.endpoint(ctx)
+	checker, err := m.s.checker(ctx)
 	if err != nil {
 		return event.ModuleChanged{}, err
-	}
-	checker := existence.Checker{
-		Endpoint: endpoint, Region: m.s.region(), AccessKey: aws.AccessKey, SecretKey: aws.SecretKey,
 	}
 	verdicts, err := checker.Check(ctx, list)
 	if err != nil {
@@ -172,14 +171,6 @@ func (m *liveModule) Look(ctx context.Context) (event.ModuleChanged, error) {
 		out.Resources = append(out.Resources, found)
 	}
 	return out, nil
-}
-
-func (m *liveModule) endpoint(ctx context.Context) (string, error) {
-	e, err := m.s.emulator()
-	if err != nil {
-		return "", err
-	}
-	return e.Endpoint(ctx)
 }
 
 func (s *Session) region() string {

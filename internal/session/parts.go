@@ -178,11 +178,7 @@ func (s *Session) ensureBinding(ctx context.Context, _ event.Reporter) (steps.Re
 	if err != nil {
 		return steps.Result{}, err
 	}
-	var namespaces []string
-	for _, r := range s.stack.Spec.Releases {
-		namespaces = append(namespaces, r.Namespace)
-	}
-	binding, err := e.Binding(ctx, namespaces)
+	binding, err := s.binding(ctx, e)
 	if err != nil {
 		return steps.Result{}, err
 	}

@@ -82,7 +82,7 @@ func (s *Session) heldPorts(ctx context.Context) (map[string]int, error) {
 	}
 	held := map[string]int{}
 	for _, c := range list {
-		if !c.Running() {
+		if !c.Running() && !c.Paused() {
 			continue
 		}
 		for _, p := range c.Ports {

@@ -120,11 +120,13 @@ func TestAPortHeldByOurOwnContainer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		sandbox string
 		running bool
+		paused  bool
 		kept    bool
 	}{
-		"ours":              {"demo", true, true},
-		"ours, stopped":     {"demo", false, false},
-		"another sandbox's": {"other", true, false},
+		"ours":              {"demo", true, false, true},
+		"ours, paused":      {"demo", true, true, true},
+		"ours, stopped":     {"demo", false, false, false},
+		"another sandbox's": {"other", true, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			engine := useEngine(t)
@@ -132,6 +134,11 @@ func TestAPortHeldByOurOwnContainer(t *testing.T) {
 			taken := listen(t) // the engine's proxy, or whoever took it meanwhile
 			w.Stack.Spec.Ports = stack.Ports{AWS: taken, Prometheus: free(t), Alertmanager: free(t), Grafana: free(t)}
 			publish(t, engine, tc.sandbox, taken, tc.running)
+			if tc.paused {
+				if err := engine.PauseContainer(t.Context(), "sandbox-demo-aws"); err != nil {
+					t.Fatal(err)
+				}
+			}
 			s, err := Start(t.Context(), w, Options{})
 			if !tc.kept {
 				if fault.CodeOf(err) != fault.Conflict {

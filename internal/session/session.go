@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/sandbox-stack/sandbox/images"
+	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/image"
 	"github.com/sandbox-stack/sandbox/internal/packages"
@@ -78,6 +79,8 @@ type Session struct {
 	builder  *packages.Builder
 	resolver *image.Resolver
 	releases *release.Manager
+
+	warnings []event.ObjectEvent // of the last Up
 
 	mu   sync.Mutex
 	refs map[string]string // platform image, or image/NAME of the stack → reference in the engine's store

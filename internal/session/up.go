@@ -23,7 +23,10 @@ func (s *Session) Up(ctx context.Context, sinks ...event.Sink) error {
 	}
 	began := time.Now()
 	log := event.NewLog(s.run, nil, append(sinks, file, event.SinkFunc(s.recordStep))...)
-	list := plan.Steps(plan.Build(s.stack), s.part)
+	list, err := s.undoSteps(ctx, plan.Steps(plan.Build(s.stack), s.part))
+	if err != nil {
+		return errors.Join(err, log.Close(), file.Close())
+	}
 	log.Emit(event.PlanReady{
 		Stack: s.name, Command: "up", Engine: s.info.Engine + " " + s.info.Version, Steps: steps.Plan(list),
 	})
@@ -36,8 +39,27 @@ func (s *Session) Up(ctx context.Context, sinks ...event.Sink) error {
 			}
 		}
 	}
+	if runErr == nil {
+		warnings, err := s.unproven(ctx)
+		if err != nil {
+			runErr = err
+		}
+		for _, w := range warnings {
+			log.Emit(w)
+		}
+		s.warnings = warnings
+	}
 	log.Emit(event.RunFinished{OK: runErr == nil, Error: steps.Problem(runErr), Elapsed: time.Since(began)})
 	return errors.Join(runErr, log.Close(), file.Close())
+}
+
+// Warnings are what the last Up has found that is not wrong, and not good either.
+func (s *Session) Warnings() []string {
+	var list []string
+	for _, w := range s.warnings {
+		list = append(list, strings.TrimPrefix(w.Object, "rule/")+": "+w.Message)
+	}
+	return list
 }
 
 // run runs the steps. One that was stopped from outside ends with the reason

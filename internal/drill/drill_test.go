@@ -1,0 +1,322 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sandbox-stack/sandbox/internal/agent/receiver"
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/inject"
+	"github.com/sandbox-stack/sandbox/internal/observe"
+)
+
+// chain is a Prometheus, an Alertmanager and a receiver that behave as the real
+// ones do: an alert that is broken is pending after a scrape, fires after its
+// `for`, and goes on from there; each link can be broken.
+type chain struct {
+	mu     sync.Mutex
+	broken time.Time // since when the fault is there, zero where it is not
+	mended time.Time
+	marker string
+
+	absent     bool          // no series for the expression
+	untrue     bool          // the expression is false
+	holds      time.Duration // the rule's for
+	flaps      bool          // it is never true for as long as for
+	unsent     bool          // Alertmanager does not get it
+	inhibited  bool
+	nowhere    bool // it is routed to a receiver that notifies nobody
+	deaf       bool // the receiver gets nothing
+	unreadable bool
+	stays      bool // it goes on when the fault is undone
+	already    bool // it fires before anything is broken
+	silentEnd  bool // nobody is told that it is over
+
+	kept, forgotten, undone int
+	injectErr, undoErr      error
+	sustainErr              error
+}
+
+const scrape = 5 * time.Second
+
+// state is the state of the alert now.
+func (c *chain) state() (state string, since time.Time) {
+	if c.already {
+		return "firing", time.Now()
+	}
+	if c.broken.IsZero() || c.absent || c.untrue {
+		return "", time.Time{}
+	}
+	if !c.mended.IsZero() && !c.stays && time.Since(c.mended) >= scrape {
+		return "", time.Time{}
+	}
+	since = c.broken.Add(scrape)
+	switch {
+	case time.Now().Before(since):
+		return "", time.Time{}
+	case c.flaps || time.Since(since) < c.holds:
+		if c.flaps {
+			since = time.Now().Add(-time.Second)
+		}
+		return "pending", since
+	}
+	return "firing", since
+}
+
+func (c *chain) labels() model.LabelSet {
+	return model.LabelSet{"alertname": "Down", "severity": "critical", Marker: model.LabelValue(c.marker)}
+}
+
+func (c *chain) Rules(context.Context) ([]promv1.RuleGroup, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rule := promv1.AlertingRule{
+		Name: "Down", Health: promv1.RuleHealthGood, LastEvaluation: time.Now(),
+		Labels: model.LabelSet{Marker: model.LabelValue(c.marker)},
+	}
+	if state, since := c.state(); state != "" {
+		rule.Alerts = []*promv1.Alert{{ActiveAt: since, State: promv1.AlertState(state), Value: "0e+00", Labels: c.labels()}}
+	}
+	own := rule // of the rule itself, which is another one
+	own.Labels, own.Alerts = nil, []*promv1.Alert{{State: promv1.AlertStateFiring, Value: "1"}}
+	return []promv1.RuleGroup{{Rules: promv1.Rules{own, rule}}}, nil
+}
+
+func (c *chain) Query(_ context.Context, promql string) (model.Value, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case strings.Contains(promql, "notifications"):
+		return model.Vector{}, nil
+	case c.absent:
+		return model.Vector{}, nil
+	}
+	return model.Vector{{Metric: model.Metric{"deployment": "web"}, Value: 3}}, nil
+}
+
+func (c *chain) Alertmanagers(context.Context) ([]string, error) {
+	return []string{"http://alertmanager:9093/api/v2/alerts"}, nil
+}
+
+func (c *chain) Alerts(_ context.Context, matcher string) ([]observe.SentAlert, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if matcher == "" {
+		return []observe.SentAlert{{Labels: map[string]string{"alertname": "Outage"}, Fingerprint: "f0"}}, nil
+	}
+	if state, _ := c.state(); state != "firing" || c.unsent {
+		return nil, nil
+	}
+	a := observe.SentAlert{Labels: map[string]string{"alertname": "Down"}, Fingerprint: "f1"}
+	a.Status.State = "active"
+	if c.inhibited {
+		a.Status.State, a.Status.InhibitedBy = "suppressed", []string{"f0"}
+	}
+	name := "team"
+	if c.nowhere {
+		name = "nobody"
+	}
+	a.Receivers = append(a.Receivers, struct {
+		Name string `json:"name"`
+	}{name})
+	return []observe.SentAlert{a}, nil
+}
+
+func (c *chain) Notifying() ([]string, error) { return []string{"team"}, nil }
+
+func (c *chain) Notifications(context.Context) ([]receiver.Notification, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	state, since := c.state()
+	if c.unsent || c.inhibited || c.nowhere || c.deaf || c.broken.IsZero() {
+		return nil, nil
+	}
+	alert := receiver.Alert{
+		Status: "firing", Fingerprint: "f1", Labels: map[string]string{"alertname": "Down", Marker: c.marker},
+		Annotations: map[string]string{"summary": "web is down"},
+	}
+	if c.unreadable {
+		alert.Annotations["summary"] = "<no value> is down"
+	}
+	var list []receiver.Notification
+	if state == "firing" || !c.mended.IsZero() {
+		list = append(list, receiver.Notification{Receiver: "team", ReceivedAt: since.Add(c.holds + time.Second), Alerts: []receiver.Alert{alert}})
+		if state == "" {
+			list[0].ReceivedAt = c.mended.Add(-time.Second)
+		}
+	}
+	if state == "" && !c.mended.IsZero() && !c.silentEnd {
+		over := alert
+		over.Status = "resolved"
+		list = append(list, receiver.Notification{Receiver: "team", ReceivedAt: time.Now(), Alerts: []receiver.Alert{over}})
+	}
+	return list, nil
+}
+
+// The chain is also what is broken.
+
+func (c *chain) Prepare(context.Context) (inject.Record, error) { return inject.Record{}, nil }
+
+func (c *chain) Inject(context.Context, inject.Record) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = time.Now()
+	return c.injectErr
+}
+
+func (c *chain) Sustain(ctx context.Context, _ inject.Record) error {
+	if c.sustainErr != nil {
+		return c.sustainErr
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (c *chain) Undo(context.Context, inject.Record) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mended = time.Now()
+	c.undone++
+	return c.undoErr
+}
+
+func (c *chain) drill(within time.Duration) (Runner, Drill) {
+	c.marker = "scale-1"
+	runner := Runner{
+		Prometheus: c, Alertmanager: c, Receiver: c, Emit: func(event.DrillChanged) {},
+		Keep:   func(inject.Record) error { c.kept++; return nil },
+		Forget: func(inject.Record) error { c.forgotten++; return nil },
+	}
+	return runner, Drill{
+		Alert: "Down", Watched: []Watched{{Expr: "available == 0", For: c.holds}}, Marker: c.marker, Injector: c,
+		Fault: inject.Record{What: "scale web to 0"}, Within: within, Resolves: 30 * time.Second, Settle: 20 * time.Second, Compress: 20,
+	}
+}
+
+func TestADrillFollowsTheAlertToItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chain{holds: 10 * time.Second}
+		runner, d := c.drill(time.Minute)
+		var told []string
+		runner.Emit = func(d event.DrillChanged) {
+			if at := d.Stage(); at.State == event.StageDone && !slices.Contains(told, string(at.Name)) {
+				told = append(told, string(at.Name))
+			}
+		}
+		loaded := false
+		d.Load = func(ctx context.Context) { loaded = true; <-ctx.Done() }
+		got := runner.Run(t.Context(), d)
+		require.Equal(t, event.DrillPassed, got.State, "%+v", got.Error)
+		assert.Nil(t, got.Error)
+		injected := got.When(event.StageInjected)
+		for _, s := range got.Stages {
+			assert.Equal(t, event.StageDone, s.State, s.Name)
+		}
+		assert.Equal(t, 5*time.Second, got.When(event.StagePending).Sub(injected))
+		assert.Equal(t, 15*time.Second, got.When(event.StageFiring).Sub(injected))
+		assert.True(t, loaded)
+		assert.Equal(t, []int{1, 1, 1}, []int{c.kept, c.undone, c.forgotten})
+		assert.Contains(t, told, string(event.StageFiring))
+	})
+}
+
+func TestADrillNamesTheBrokenLink(t *testing.T) {
+	for name, tc := range map[string]struct {
+		chain *chain
+		link  event.DrillLink
+		says  string
+	}{
+		"metric absent":   {&chain{absent: true}, event.LinkMetric, "no target exposes available"},
+		"expression":      {&chain{untrue: true}, event.LinkExpression, `available is {deployment="web"} 3, needs == 0`},
+		"for":             {&chain{flaps: true, holds: time.Minute}, event.LinkFor, "has to hold for 1m0s"},
+		"alertmanager":    {&chain{unsent: true}, event.LinkAlertmanager, "Prometheus sends to http://alertmanager:9093"},
+		"inhibition":      {&chain{inhibited: true}, event.LinkRoute, "inhibited by Outage"},
+		"route":           {&chain{nowhere: true}, event.LinkRoute, "routed to nobody, which notifies nobody"},
+		"receiver":        {&chain{deaf: true}, event.LinkReceiver, "the receiver was not told"},
+		"payload":         {&chain{unreadable: true}, event.LinkPayload, "<no value> is down"},
+		"it goes on":      {&chain{stays: true}, event.LinkResolve, "it still fires"},
+		"already":         {&chain{already: true}, event.LinkBaseline, "before anything was broken"},
+		"no end is told":  {&chain{silentEnd: true}, event.LinkReceiver, "the receiver was not told"},
+		"not injected":    {&chain{injectErr: errors.New("no such pod")}, event.LinkFault, "no such pod"},
+		"not kept up":     {&chain{sustainErr: errors.New("the node is gone")}, event.LinkFault, "the node is gone"},
+		"not undone":      {&chain{undoErr: errors.New("no contact")}, event.LinkFault, "no contact"},
+		"another one got": {&chain{}, event.LinkRoute, "routed to team, not to pager"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := tc.chain
+				if c.holds == 0 {
+					c.holds = 10 * time.Second
+				}
+				runner, d := c.drill(time.Minute)
+				if name == "another one got" {
+					d.Receiver = "pager"
+				}
+				got := runner.Run(t.Context(), d)
+				assert.Equal(t, event.DrillFailed, got.State)
+				assert.Equal(t, tc.link, got.Link)
+				require.NotNil(t, got.Error)
+				assert.Contains(t, got.Error.Why, tc.says)
+				assert.NotEmpty(t, got.Error.What)
+				assert.NotEmpty(t, got.Error.Try)
+				assert.Equal(t, event.StageFailed, got.Stage().State, "the stage that it stopped at")
+				if tc.link != event.LinkBaseline {
+					assert.Equal(t, 1, c.undone, "the fault is undone whatever has failed")
+				}
+				assert.Equal(t, c.undoErr == nil && c.undone > 0, c.forgotten == 1, "what is not undone stays recorded")
+			})
+		})
+	}
+}
+
+func TestAnInterruptedDrillUndoesItsFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chain{holds: time.Minute}
+		runner, d := c.drill(5 * time.Minute)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errors.New("stopped by the user"))
+		defer cancel()
+		got := runner.Run(ctx, d)
+		assert.Equal(t, event.DrillInterrupted, got.State)
+		assert.Empty(t, got.Link, "it says nothing about the alert")
+		assert.Equal(t, []int{1, 1, 1}, []int{c.kept, c.undone, c.forgotten})
+		assert.Equal(t, "stopped by the user", got.Error.Why)
+	})
+}
+
+func TestAFaultCanBeKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chain{untrue: true}
+		runner, d := c.drill(time.Minute)
+		runner.KeepBroken = true
+		got := runner.Run(t.Context(), d)
+		assert.Equal(t, event.DrillFailed, got.State)
+		assert.Zero(t, c.undone)
+		assert.Zero(t, c.forgotten)
+	})
+}
+
+func TestADrillWaitsUntilTheStackIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chain{}
+		runner, d := c.drill(time.Minute)
+		runner.Ready = func(_ context.Context, note func(string)) error {
+			note("waiting for release/web")
+			return errors.New("release/web is failed")
+		}
+		got := runner.Run(t.Context(), d)
+		assert.Equal(t, event.DrillFailed, got.State)
+		assert.Equal(t, "release/web is failed", got.Error.What)
+		assert.Zero(t, c.kept, "nothing was broken")
+	})
+}

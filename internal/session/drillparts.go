@@ -1,0 +1,179 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+
+	"github.com/sandbox-stack/sandbox/internal/drill"
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/observe"
+	"github.com/sandbox-stack/sandbox/internal/rules"
+	"github.com/sandbox-stack/sandbox/internal/stack"
+)
+
+// drillEvaluation is how often the rules of a drill's copy are evaluated: more
+// often than others, since somebody waits.
+const drillEvaluation = 2 * time.Second
+
+// settleTime is what an alert gets, beyond the range that its rule looks back, to
+// be inactive before anything is broken.
+const settleTime = time.Minute
+
+// ruleGroups returns the rules of the stack.
+func (s *Session) ruleGroups() (*rulefmt.RuleGroups, error) {
+	all := &rulefmt.RuleGroups{}
+	for i, file := range s.stack.Spec.Observability.Rules {
+		groups, err := stack.ParseRules(s.stack.Path(file))
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range groups.Groups {
+			// Names of groups are unique in a file only.
+			if slices.ContainsFunc(all.Groups, func(o rulefmt.RuleGroup) bool { return o.Name == g.Name }) {
+				g.Name = fmt.Sprintf("%s (%d)", g.Name, i+1)
+			}
+			all.Groups = append(all.Groups, g)
+		}
+	}
+	return all, nil
+}
+
+// alertNames returns the names of the stack's alerts.
+func (s *Session) alertNames() ([]string, error) {
+	groups, err := s.ruleGroups()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, g := range groups.Groups {
+		for _, r := range g.Rules {
+			if r.Alert != "" && !slices.Contains(names, r.Alert) {
+				names = append(names, r.Alert)
+			}
+		}
+	}
+	return names, nil
+}
+
+// watch completes a drill with the rules that it watches: a compressed copy, or
+// the rules themselves.
+func (s *Session) watch(ctx context.Context, p *prepared) error {
+	groups, err := s.ruleGroups()
+	if err != nil {
+		return err
+	}
+	scrape, err := s.scrapeIntervals(ctx)
+	if err != nil {
+		return err
+	}
+	opt := rules.Options{Alert: p.Alert, Factor: p.Compress, Scrape: scrape, Evaluation: drillEvaluation}
+	if p.Compress > 1 {
+		p.Marker = p.Fault.ID
+		opt.Label = rules.Label{Name: drill.Marker, Value: p.Marker}
+	}
+	c, err := rules.Compress(groups, opt)
+	if err != nil {
+		return fault.Wrap(fault.Failed, err, "sandbox alerts drill "+p.Alert+" --real-time", "the rule %s can't be compressed", p.Alert)
+	}
+	var longest time.Duration
+	for _, a := range c.Alerts {
+		p.Watched = append(p.Watched, drill.Watched{Expr: a.Expr, For: a.For})
+		longest = max(longest, a.Range)
+	}
+	p.Settle = settleTime + longest
+	if p.Compress > 1 {
+		p.rules, err = c.YAML()
+		return err
+	}
+	// The times of the stack file are those of compressed rules.
+	for _, w := range p.Watched {
+		p.Within = max(p.Within, time.Duration(p.spec.Within)+w.For+longest)
+		p.Resolves = max(p.Resolves, time.Duration(p.spec.Resolves)+longest)
+	}
+	return nil
+}
+
+// scrapeIntervals returns how often the samples of a metric come.
+func (s *Session) scrapeIntervals(ctx context.Context) (func(metric string) time.Duration, error) {
+	prom, err := s.prometheus()
+	if err != nil {
+		return nil, err
+	}
+	return func(metric string) time.Duration {
+		interval := observe.DefaultInterval
+		value, err := prom.Query(ctx, fmt.Sprintf("count by (job) ({__name__=%q})", metric))
+		if err != nil {
+			return interval // what is not there, the drill will say
+		}
+		vector, _ := value.(model.Vector)
+		for _, sample := range vector {
+			interval = max(interval, observe.ScrapeInterval(string(sample.Metric["job"])))
+		}
+		return interval
+	}, nil
+}
+
+// observeDrill makes Prometheus evaluate the drill's copy of the rules, and
+// Alertmanager notify its receiver.
+func (s *Session) observeDrill(ctx context.Context, p prepared) error {
+	prom, err := s.prometheusWith(p.rules)
+	if err != nil {
+		return err
+	}
+	if _, err := prom.Ensure(ctx, event.Discard); err != nil {
+		return err
+	}
+	am, err := s.alertmanagerWith(&observe.DrillReceiver{URL: receiverURL, Compress: p.Compress})
+	if err != nil {
+		return err
+	}
+	_, err = am.Ensure(ctx, event.Discard)
+	return err
+}
+
+// endTimeout bounds how long it takes to remove what lives for a drill only.
+const endTimeout = time.Minute
+
+// endDrills removes what lives for a drill only, whatever has become of ctx.
+func (s *Session) endDrills(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	if s.stack.Spec.Observability.On() {
+		if _, err := s.ensurePrometheus(ctx, event.Discard); err != nil {
+			return err
+		}
+		if _, err := s.ensureAlertmanager(ctx, event.Discard); err != nil {
+			return err
+		}
+	}
+	_, err := s.removeDrillContainers(ctx)
+	return err
+}
+
+// describeFault says what a drill breaks, by the stack file.
+func describeFault(i stack.Inject) string {
+	data, err := json.Marshal(i)
+	if err != nil {
+		return strings.Join(i.Kinds(), ", ")
+	}
+	text := strings.NewReplacer(`"`, "", ":{", " ", ",", ", ", ":", ": ").Replace(string(data))
+	return strings.Trim(text, "{}")
+}
+
+// load returns what sends the requests of a drill: through the API server, as
+// kubectl proxy would, so that no port has to be open.
+func (s *Session) load(ctx context.Context, spec stack.DrillLoad) (func(context.Context), error) {
+	client, err := s.kube()
+	if err != nil {
+		return nil, err
+	}
+	return drill.Load(ctx, client, spec, s.world().Namespaces)
+}

@@ -1,0 +1,238 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/inject"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/state"
+	"github.com/sandbox-stack/sandbox/internal/steps"
+)
+
+// faultsFile holds the faults that are injected and not undone, so that another
+// process can undo them.
+const faultsFile = "faults.json"
+
+// drillComponent leads the component labels of what lives for a drill only.
+const drillComponent = "drill/"
+
+// Faults returns the faults that are injected and not undone, oldest first.
+func (s *Session) Faults() ([]inject.Record, error) {
+	var list []inject.Record
+	err := readJSON(filepath.Join(s.dir.Path(), faultsFile), &list)
+	return list, err
+}
+
+// readJSON reads a file of the state directory into v, which one that is missing
+// leaves as it is.
+func readJSON(path string, v any) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the record of drills: %w", err)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fault.Wrap(fault.Failed, err, "remove it", "the record %s is damaged", path)
+	}
+	return nil
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the record of drills: %w", err)
+	}
+	return state.WriteFile(path, append(data, '\n'))
+}
+
+func (s *Session) keepFault(rec inject.Record) error {
+	list, err := s.Faults()
+	if err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(s.dir.Path(), faultsFile), append(list, rec))
+}
+
+func (s *Session) forgetFault(rec inject.Record) error {
+	list, err := s.Faults()
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(r inject.Record) bool { return r.ID == rec.ID })
+	path := filepath.Join(s.dir.Path(), faultsFile)
+	if len(list) == 0 {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget a fault: %w", err)
+		}
+		return nil
+	}
+	return writeJSON(path, list)
+}
+
+// UndoFaults undoes the faults that drills have left, the last one first, and
+// removes what lived for a drill only. It returns what it has undone.
+func (s *Session) UndoFaults(ctx context.Context) (undone []inject.Record, err error) {
+	err = s.locked(ctx, "sandbox alerts drill --undo", func() error {
+		undone, err = s.undo(ctx, func(inject.Record) bool { return true }, s.world())
+		return errors.Join(err, s.interrupted(), s.endDrills(ctx))
+	})
+	return undone, err
+}
+
+// undo undoes the faults that match. What can't be undone stays recorded.
+func (s *Session) undo(ctx context.Context, match func(inject.Record) bool, w inject.World) (undone []inject.Record, err error) {
+	list, err := s.Faults()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, rec := range slices.Backward(list) {
+		if !match(rec) {
+			continue
+		}
+		if err := inject.Undo(ctx, rec, w); err != nil {
+			errs = append(errs, fault.Wrap(fault.Failed, err, "sandbox up, then sandbox alerts drill --undo", "the fault %q of drill %s is not undone", rec.What, rec.Alert))
+			continue
+		}
+		errs = append(errs, s.forgetFault(rec))
+		undone = append(undone, rec)
+	}
+	return undone, errors.Join(errs...)
+}
+
+// interrupted notes that the drills which are recorded as running do not: their
+// process has died, as the lock shows that the caller holds.
+func (s *Session) interrupted() error {
+	last, err := s.LastDrills()
+	if err != nil {
+		return err
+	}
+	for _, d := range last {
+		if d.State != event.DrillRunning {
+			continue
+		}
+		d.State, d.Finished = event.DrillInterrupted, time.Now()
+		if err := s.recordDrill(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeDrillContainers removes what runs for a drill only, and says how much.
+func (s *Session) removeDrillContainers(ctx context.Context) (int, error) {
+	list, err := s.engine.Containers(ctx, s.own())
+	if err != nil {
+		return 0, fmt.Errorf("list the containers of drills: %w", err)
+	}
+	n := 0
+	for _, c := range list {
+		if !strings.HasPrefix(c.Labels[runtime.LabelComponent], drillComponent) {
+			continue
+		}
+		if err := s.engine.RemoveContainer(ctx, c.ID); err != nil {
+			return n, fmt.Errorf("remove container %s: %w", c.Name, err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// undoSteps puts before the steps of up those that undo what drills have left
+// behind: each as soon as what it takes is there, and before what it would
+// disturb. Without anything left the steps are as they were.
+func (s *Session) undoSteps(ctx context.Context, list []steps.Step) ([]steps.Step, error) {
+	faults, err := s.Faults()
+	if err != nil {
+		return nil, err
+	}
+	containers, err := s.engine.Containers(ctx, s.own())
+	if err != nil {
+		return nil, fmt.Errorf("look for what drills have left: %w", err)
+	}
+	ofDrill := func(c runtime.Container) bool {
+		return strings.HasPrefix(c.Labels[runtime.LabelComponent], drillComponent)
+	}
+	if len(faults) == 0 && !slices.ContainsFunc(containers, ofDrill) {
+		return list, nil
+	}
+	first := steps.Step{ID: "undo", Title: "undo drills", Apply: s.undoStep(inject.LevelEngine)}
+	for i := range list {
+		if len(list[i].After) == 0 {
+			list[i].After = []string{first.ID}
+		}
+	}
+	list = append([]steps.Step{first}, list...)
+	at := func(level inject.Level) bool {
+		return slices.ContainsFunc(faults, func(r inject.Record) bool { return r.Level == level })
+	}
+	if at(inject.LevelCluster) {
+		list = before(list, steps.Step{ID: "undo/cluster", Title: "undo drills in the cluster", Apply: s.undoStep(inject.LevelCluster)},
+			[]string{"cluster", "aws/binding"}, "prune")
+	}
+	if at(inject.LevelModule) {
+		var modules []string
+		for _, t := range s.stack.Spec.Terraform {
+			modules = append(modules, "terraform/"+t.Name)
+		}
+		list = before(list, steps.Step{ID: "undo/terraform", Title: "undo drills in the emulator", Apply: s.undoStep(inject.LevelModule)}, modules, "health")
+	}
+	return list, nil
+}
+
+// before puts a step after those of the list that are named, and before another.
+func before(list []steps.Step, step steps.Step, after []string, next string) []steps.Step {
+	for _, id := range after {
+		if slices.ContainsFunc(list, func(s steps.Step) bool { return s.ID == id }) {
+			step.After = append(step.After, id)
+		}
+	}
+	i := slices.IndexFunc(list, func(s steps.Step) bool { return s.ID == next })
+	list[i].After = append(slices.Clone(list[i].After), step.ID)
+	return slices.Insert(list, i, step)
+}
+
+// undoStep undoes the faults of a level. Those of the engine come first of all,
+// with the containers of drills.
+func (s *Session) undoStep(level inject.Level) func(context.Context, event.Reporter) (steps.Result, error) {
+	return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
+		w := s.world()
+		// What was lost with a stopped container, the steps after this one bring back.
+		w.Revive = func(context.Context, string) error { return nil }
+		undone, err := s.undo(ctx, func(r inject.Record) bool { return r.Level == level }, w)
+		var notes []string
+		for _, rec := range undone {
+			rep.Log("sandbox", "undone: "+rec.What)
+			notes = append(notes, rec.What)
+		}
+		if err != nil {
+			return steps.Result{}, err
+		}
+		if level == inject.LevelEngine {
+			n, err := s.removeDrillContainers(ctx)
+			if err != nil {
+				return steps.Result{}, err
+			}
+			if err := s.interrupted(); err != nil {
+				return steps.Result{}, err
+			}
+			if n > 0 {
+				notes = append(notes, removed(n, "container").Note+" removed")
+			}
+		}
+		return steps.Result{Done: len(notes) == 0, Note: strings.Join(notes, ", ")}, nil
+	}
+}

@@ -1,0 +1,209 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sandbox-stack/sandbox/internal/aws"
+	"github.com/sandbox-stack/sandbox/internal/cluster"
+	"github.com/sandbox-stack/sandbox/internal/event"
+	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/inject"
+	"github.com/sandbox-stack/sandbox/internal/live/existence"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/stack"
+)
+
+// world is the sandbox as faults see it.
+func (s *Session) world() inject.World {
+	var namespaces []string
+	for _, r := range s.stack.Spec.Releases {
+		if !slices.Contains(namespaces, r.Namespace) {
+			namespaces = append(namespaces, r.Namespace)
+		}
+	}
+	return inject.World{
+		Sandbox: s.name, Run: s.run, Network: s.network(), Engine: s.engine, Namespaces: namespaces,
+		Kube: func() (kubernetes.Interface, error) { return s.kube() },
+		Node: s.node,
+		Containers: func(ctx context.Context, component string) ([]runtime.Container, error) {
+			t, err := s.target(ctx, component)
+			return t.containers, err
+		},
+		Exec:         s.execFault,
+		Proxy:        s.startProxy,
+		StopProxy:    s.stopProxy,
+		Emulator:     s.emulatorAddress,
+		LeadEmulator: s.leadEmulator,
+		Tamper:       s.tamper,
+		Resources:    s.resources,
+		Apply: func(ctx context.Context, name string) error {
+			t, err := s.moduleSpec(name)
+			if err != nil {
+				return err
+			}
+			m, err := s.module(ctx, t)
+			if err != nil {
+				return err
+			}
+			_, err = m.Apply(ctx, event.Discard)
+			return err
+		},
+		Revive: s.revive,
+	}
+}
+
+// node returns the container of a node, which has the node's name.
+func (s *Session) node(ctx context.Context, name string) (runtime.Container, error) {
+	list, err := s.engine.Containers(ctx, map[string]string{cluster.LabelKind: cluster.KindName(s.name)})
+	if err != nil {
+		return runtime.Container{}, fmt.Errorf("list the nodes: %w", err)
+	}
+	i := slices.IndexFunc(list, func(c runtime.Container) bool { return c.Name == name })
+	if i < 0 {
+		return runtime.Container{}, fmt.Errorf("node %s: %w", name, runtime.ErrNotFound)
+	}
+	return list[i], nil
+}
+
+func (s *Session) execFault(ctx context.Context, component string, command []string, out io.Writer) (int, error) {
+	err := s.Exec(ctx, component, command, Terminal{In: strings.NewReader(""), Out: out, Err: out})
+	var exit interface{ ExitCode() int }
+	if errors.As(err, &exit) {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+func (s *Session) emulatorAddress(ctx context.Context) (string, int, error) {
+	e, err := s.emulator()
+	if err != nil {
+		return "", 0, err
+	}
+	b, err := e.Binding(ctx, nil)
+	return b.Address, b.Port, err
+}
+
+// leadEmulator leads what pods send to the emulator elsewhere, or back to it.
+func (s *Session) leadEmulator(ctx context.Context, address string, port int) error {
+	e, err := s.emulator()
+	if err != nil {
+		return err
+	}
+	client, err := s.kube()
+	if err != nil {
+		return err
+	}
+	binding, err := s.binding(ctx, e)
+	if err != nil {
+		return err
+	}
+	if address != "" {
+		binding.Address, binding.Port = address, port
+	}
+	_, err = aws.Bind(ctx, client, binding)
+	return err
+}
+
+// binding is how pods reach the emulator when nothing is broken.
+func (s *Session) binding(ctx context.Context, e *aws.Emulator) (aws.Binding, error) {
+	var namespaces []string
+	for _, r := range s.stack.Spec.Releases {
+		namespaces = append(namespaces, r.Namespace)
+	}
+	return e.Binding(ctx, namespaces)
+}
+
+func (s *Session) moduleState(name string) ([]existence.Resource, error) {
+	if _, err := s.moduleSpec(name); err != nil {
+		return nil, err
+	}
+	ws, err := s.dir.Workspace(name)
+	if err != nil {
+		return nil, err
+	}
+	return existence.ReadState(filepath.Join(ws, stateFileName))
+}
+
+func (s *Session) resources(_ context.Context, module string) ([]string, error) {
+	list, err := s.moduleState(module)
+	var addresses []string
+	for _, r := range list {
+		addresses = append(addresses, r.Address)
+	}
+	return addresses, err
+}
+
+// checker asks the emulator about resources.
+func (s *Session) checker(ctx context.Context) (existence.Checker, error) {
+	e, err := s.emulator()
+	if err != nil {
+		return existence.Checker{}, err
+	}
+	endpoint, err := e.Endpoint(ctx)
+	return existence.Checker{Endpoint: endpoint, Region: s.region(), AccessKey: aws.AccessKey, SecretKey: aws.SecretKey}, err
+}
+
+// tamper changes a resource of a module in the emulator, not by Terraform.
+func (s *Session) tamper(ctx context.Context, module, address, action string) error {
+	list, err := s.moduleState(module)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(list, func(r existence.Resource) bool { return r.Address == address })
+	if i < 0 {
+		return fault.New(fault.Invalid, fmt.Sprintf("no resource %s in module %s", address, module), "the module's state does not have it", "sandbox tf drift "+module)
+	}
+	c, err := s.checker(ctx)
+	if err != nil {
+		return err
+	}
+	if action == stack.TamperChange {
+		return c.Change(ctx, list[i])
+	}
+	return c.Delete(ctx, list[i])
+}
+
+// revive brings back what a component has lost by being stopped.
+func (s *Session) revive(ctx context.Context, component string) error {
+	kind, _, _ := strings.Cut(component, "/")
+	var parts []func(context.Context, event.Reporter) error
+	add := func(part func(context.Context, event.Reporter) error) { parts = append(parts, part) }
+	switch kind {
+	case "aws":
+		add(ignoreResult(s.ensureEmulator))
+		add(ignoreResult(s.ensureBinding))
+		for _, t := range s.stack.Spec.Terraform {
+			add(func(ctx context.Context, rep event.Reporter) error {
+				_, err := s.applyModule(ctx, t.Name, rep)
+				return err
+			})
+		}
+	case "cluster":
+		add(ignoreResult(s.ensureCluster))
+		if s.stack.Spec.Observability.On() {
+			add(ignoreResult(s.ensureDiscovery))
+		}
+		add(ignoreResult(s.ensureClusterReady))
+	}
+	for _, part := range parts {
+		if err := part(ctx, event.Discard); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ignoreResult[R any](part func(context.Context, event.Reporter) (R, error)) func(context.Context, event.Reporter) error {
+	return func(ctx context.Context, rep event.Reporter) error {
+		_, err := part(ctx, rep)
+		return err
+	}
+}
