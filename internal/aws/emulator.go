@@ -102,7 +102,8 @@ func (e *Emulator) Region() string { return e.cfg.Region }
 
 // Ensure brings the emulator to run with this Config and waits until it and
 // its services answer. It reports whether it had to create, replace or start
-// the container; in that case all earlier resources in it are gone.
+// the container; in that case all earlier resources in it are gone, unless it
+// was only paused.
 func (e *Emulator) Ensure(ctx context.Context, rep event.Reporter) (bool, error) {
 	img, err := e.rt.Image(ctx, e.cfg.Image)
 	if err != nil {

@@ -131,6 +131,8 @@ func TestEnsure(t *testing.T) {
 	ensure(newEmulator(t, rt, func(c *Config) { c.Labels = map[string]string{runtime.LabelRun: "2"} }), false)
 	rt.c.State = "exited"
 	ensure(e, true, "start")
+	rt.c.State = "paused"
+	ensure(e, true, "start")
 	rt.c.State, rt.lost = "exited", true
 	ensure(e, true, "start", "remove", "create", "start")
 	ensure(newEmulator(t, rt, func(c *Config) { c.Memory = 1 << 30 }), true, "remove", "create", "start")

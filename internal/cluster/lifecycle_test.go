@@ -204,6 +204,19 @@ func TestStartStartsOnlyWhatIsStopped(t *testing.T) {
 	}
 }
 
+func TestStartGoesOnWithWhatIsPaused(t *testing.T) {
+	paused := node("control-plane")
+	paused.State = "paused"
+	e := newEngine(paused)
+	c := newCluster(t, e, 1)
+	if err := c.Start(t.Context(), event.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"start id-control-plane"}; !slices.Equal(e.calls, want) {
+		t.Errorf("calls %q", e.calls)
+	}
+}
+
 func TestDeleteRemovesOnlyItsOwn(t *testing.T) {
 	e := newEngine(node("control-plane"))
 	foreign := node("control-plane")
