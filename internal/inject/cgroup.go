@@ -13,7 +13,7 @@ import (
 
 // What uses up a container's memory or CPU are processes of the node in the
 // container's own cgroup: nothing is needed of its image, and the kernel
-// charges them to the container. They are told by a variable in their
+// charges them to the container. They are marked by a variable in their
 // environment that holds the ID of the record, so that any process can end
 // them; they end with the container, and after deadMan at the latest.
 
@@ -52,9 +52,10 @@ cgroup() {
 `
 
 // startLoad starts a load: ID of the record, ID of the container, controller,
-// amount, deadMan, body. Besides the controller's cgroup it joins those by which
-// systemd ends what is left of a container that has ended. The kernel's OOM
-// killer is to choose the load, not what runs in the container.
+// amount, deadMan, body. It has the record's mark itself, which the load
+// inherits. Besides the controller's cgroup it joins those by which systemd ends
+// what is left of a container that has ended. The kernel's OOM killer is to
+// choose the load, not what runs in the container.
 const startLoad = `set -eu
 id=$1 cid=$2 controller=$3 amount=$4 dead=$5 body=$6
 ` + findTask + findCgroup + `
@@ -72,34 +73,45 @@ join() {
 cgroup join
 [ -n "$joined" ] || { echo "found no $controller cgroup of container $cid" >&2; exit 1; }
 echo 1000 >/proc/self/oom_score_adj
-export SANDBOX_DRILL="$id" SANDBOX_DRILL_CONTAINER="$cid"
+export ` + containerVariable + `="$cid"
 (setsid timeout -s KILL "$dead" sh -c "$body" "sandbox-drill-$id" "$amount" "$pid" "$dead" </dev/null 2>/dev/null &) | head -n 1
 `
 
-// endLoads kills the processes whose environment holds $1, until there is none.
-const endLoads = `
-tries=0
-while :; do
-	pids=$(grep -lzxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | tr -dc '0-9\n')
-	[ -n "$pids" ] || exit 0
-	[ $tries -lt 100 ] || { echo "processes do not end: $pids" >&2; exit 1; }
-	kill -9 $pids 2>/dev/null
-	tries=$((tries+1))
-	sleep 0.1
-done
+// endMarked defines end, which kills the processes whose environment holds $1,
+// until there is none.
+const endMarked = `
+end() {
+	tries=0
+	while :; do
+		pids=$(grep -lzxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | tr -dc '0-9\n')
+		[ -n "$pids" ] || return 0
+		[ $tries -lt 100 ] || { echo "processes do not end: $pids" >&2; exit 1; }
+		kill -9 $pids 2>/dev/null
+		tries=$((tries+1))
+		sleep 0.1
+	done
+}
 `
 
-// countLoads prints how many processes have an environment that holds $1.
+// endLoads ends the processes with the mark $1.
+const endLoads = endMarked + `end "$1"`
+
+// countLoads prints how many processes have the mark $1.
 const countLoads = `grep -lzxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | wc -l`
 
-// loadMark is what the environment of a load holds: for all of a record, or
-// those of it in one container.
-func recordMark(id string) string           { return "SANDBOX_DRILL=" + id }
-func containerMark(container string) string { return "SANDBOX_DRILL_CONTAINER=" + container }
+// The variables that mark processes: all of a record, and those of a load in one
+// container.
+const (
+	drillVariable     = "SANDBOX_DRILL"
+	containerVariable = "SANDBOX_DRILL_CONTAINER"
+)
+
+func recordMark(id string) string           { return drillVariable + "=" + id }
+func containerMark(container string) string { return containerVariable + "=" + container }
 
 // start runs a load in a container and waits until it uses the amount.
 func (l load) start(ctx context.Context, w World, node, id, container string, amount int64) error {
-	out, err := w.scriptOnNode(ctx, node, startLoad, id, container, l.controller,
+	out, err := w.breakOnNode(ctx, node, id, startLoad, id, container, l.controller,
 		strconv.FormatInt(amount, 10), strconv.Itoa(deadMan), l.body)
 	if err != nil {
 		return err
@@ -110,7 +122,7 @@ func (l load) start(ctx context.Context, w World, node, id, container string, am
 	return nil
 }
 
-// count returns how many processes of a load run for the mark.
+// countLoads returns how many processes of a load run for the mark.
 func (w World) countLoads(ctx context.Context, node, mark string) (int, error) {
 	out, err := w.scriptOnNode(ctx, node, countLoads, mark)
 	if err != nil {

@@ -80,7 +80,7 @@ func (c *crash) kill(ctx context.Context, set podSet, chosen map[types.UID]bool)
 		if !ok {
 			return nil
 		}
-		_, err := c.w.runOnNode(ctx, p.Spec.NodeName, "ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", id)
+		_, err := c.w.onNode(ctx, p.Spec.NodeName, nil, "ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", id)
 		if err != nil && strings.Contains(err.Error(), "not found") {
 			return nil // it has ended since the pod was listed
 		}

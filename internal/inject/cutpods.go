@@ -51,9 +51,12 @@ if [ "$first" != "-A FORWARD -j $chain" ]; then
 fi
 `
 
-// passPods removes the chain $1 and what leads to it.
+// passPods removes the chain $1 and what leads to it, and ends what still adds
+// to it, by its mark $2.
 const passPods = `set -u
 chain=$1
+` + endMarked + `
+end "$2"
 for tool in iptables ip6tables; do
 	rules() { "$tool" -w 10 "$@"; }
 	if ! all=$(rules -S); then
@@ -177,7 +180,7 @@ func (c *cutPods) addresses(ctx context.Context, rec Record) (podAddresses, erro
 func (c *cutPods) drop(ctx context.Context, rec Record, wanted podAddresses) error {
 	var errs []error
 	for at, addresses := range wanted {
-		_, err := c.w.scriptOnNode(ctx, at.node, dropPods, append([]string{at.tool, chainOf(rec)}, addresses...)...)
+		_, err := c.w.breakOnNode(ctx, at.node, rec.ID, dropPods, append([]string{at.tool, chainOf(rec)}, addresses...)...)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -189,5 +192,5 @@ func (c *cutPods) Undo(ctx context.Context, rec Record) error {
 	if err := rec.read(&set); err != nil {
 		return err
 	}
-	return c.w.mendNodes(ctx, set.Nodes, passPods, chainOf(rec))
+	return c.w.mendNodes(ctx, set.Nodes, passPods, chainOf(rec), recordMark(rec.ID))
 }

@@ -79,14 +79,14 @@ func (w World) reachNodes(ctx context.Context, pods []corev1.Pod) error {
 	return nil
 }
 
-// runOnNode runs a command in a node's container and returns its output.
-func (w World) runOnNode(ctx context.Context, name string, command ...string) (string, error) {
+// onNode runs a command in a node's container and returns its output.
+func (w World) onNode(ctx context.Context, name string, env map[string]string, command ...string) (string, error) {
 	node, err := w.Node(ctx, name)
 	if err != nil {
 		return "", fmt.Errorf("look up node %s: %w", name, err)
 	}
 	var out, problems bytes.Buffer
-	code, err := w.Engine.Exec(ctx, node.ID, runtime.ExecSpec{Cmd: command, Stdout: &out, Stderr: &problems})
+	code, err := w.Engine.Exec(ctx, node.ID, runtime.ExecSpec{Cmd: command, Env: env, Stdout: &out, Stderr: &problems})
 	if err != nil {
 		return "", fmt.Errorf("run a command on node %s: %w", name, err)
 	}
@@ -96,9 +96,21 @@ func (w World) runOnNode(ctx context.Context, name string, command ...string) (s
 	return out.String(), nil
 }
 
-// scriptOnNode runs a shell script on a node.
+// scriptOnNode runs a shell script on a node, which changes nothing or mends.
 func (w World) scriptOnNode(ctx context.Context, name, script string, args ...string) (string, error) {
-	return w.runOnNode(ctx, name, append([]string{"sh", "-c", script, "sandbox"}, args...)...)
+	return w.onNode(ctx, name, nil, shell(script, args)...)
+}
+
+// breakOnNode runs a shell script of a fault on a node. It bears the fault's
+// mark: where this process was killed, the script may still run, and has to end
+// before what it does is undone.
+func (w World) breakOnNode(ctx context.Context, name, id, script string, args ...string) (string, error) {
+	return w.onNode(ctx, name, map[string]string{drillVariable: id}, shell(script, args)...)
+}
+
+// shell is the command that runs a script with arguments $1 and so on.
+func shell(script string, args []string) []string {
+	return append([]string{"sh", "-c", script, "sandbox"}, args...)
 }
 
 // mendNodes runs a script on each of the nodes. On a node that is gone or does
@@ -108,7 +120,7 @@ func (w World) mendNodes(ctx context.Context, names []string, script string, arg
 	for _, name := range names {
 		node, err := w.Node(ctx, name)
 		switch {
-		case errors.Is(err, runtime.ErrNotFound), err == nil && (node.State == "exited" || node.State == "created"):
+		case errors.Is(err, runtime.ErrNotFound), err == nil && !node.Running() && node.State != "paused":
 			continue
 		case err != nil:
 			errs = append(errs, fmt.Errorf("look up node %s: %w", name, err))

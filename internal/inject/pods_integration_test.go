@@ -209,7 +209,8 @@ func TestCrash(t *testing.T) {
 	rec, killed := f.inject(stack.Inject{Crash: &stack.CrashFault{Selector: "app=web", Count: 1}})
 	f.eventually(func() bool {
 		for _, p := range f.pods() {
-			if w := p.Status.ContainerStatuses[0].State.Waiting; w != nil && w.Reason == "CrashLoopBackOff" && p.Status.ContainerStatuses[0].RestartCount >= 2 {
+			// Whether the state is CrashLoopBackOff depends on when the kubelet looks.
+			if s := p.Status.ContainerStatuses[0]; s.State.Running == nil && s.RestartCount >= 2 {
 				return true
 			}
 		}
