@@ -5,6 +5,7 @@ package inject
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -34,11 +35,11 @@ const (
 	kubeconfigEnv = "SANDBOX_TEST_KUBECONFIG"
 	// Pods that every cluster has, and that serve HTTP.
 	podNamespace, podSelector, podPort = "kube-system", "kube-dns", 9153
-	forwardImage                       = "localhost/sandbox/it-inject:forward"
+	proxyImage                         = "localhost/sandbox/it-inject:proxy"
 )
 
 // realCluster is a World with a sandbox's cluster, in which the Service it-inject
-// leads to its DNS. Proxies are containers that only delay.
+// leads to its DNS. Proxies are containers that run the real one.
 type realCluster struct {
 	World
 	t    *testing.T
@@ -90,12 +91,12 @@ func newRealCluster(t *testing.T) *realCluster {
 	clean()
 	t.Cleanup(clean)
 	dir := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(dir, "forward"), "./testdata/forward")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(dir, "proxy"), "./testdata/proxy")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY forward /forward\nENTRYPOINT [\"/forward\"]\n"), 0o600))
-	_, err = rt.BuildImage(t.Context(), runtime.BuildSpec{Context: dir, Tag: forwardImage, Labels: labels}, func(line string) { t.Log(line) })
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY proxy /proxy\nENTRYPOINT [\"/proxy\"]\n"), 0o600))
+	_, err = rt.BuildImage(t.Context(), runtime.BuildSpec{Context: dir, Tag: proxyImage, Labels: labels}, func(line string) { t.Log(line) })
 	require.NoError(t, err)
 
 	svc, err := kube.CoreV1().Services(podNamespace).Create(t.Context(), &corev1.Service{
@@ -112,9 +113,13 @@ func newRealCluster(t *testing.T) *realCluster {
 		Kube: func() (kubernetes.Interface, error) { return kube, nil },
 		Node: rt.Container,
 		Proxy: func(ctx context.Context, name string, spec ProxySpec) (string, error) {
+			what, err := json.Marshal(spec)
+			if err != nil {
+				return "", err
+			}
 			p, err := rt.CreateContainer(ctx, runtime.ContainerSpec{
-				Name: itName + "-" + name, Image: forwardImage, Labels: labels, Network: networks[0],
-				Cmd: []string{fmt.Sprintf(":%d", spec.Listen), spec.Upstream, spec.Latency.String()},
+				Name: itName + "-" + name, Image: proxyImage, Labels: labels, Network: networks[0],
+				Env: map[string]string{"SANDBOX_PROXY": string(what)},
 			})
 			if err != nil {
 				return "", err
@@ -231,6 +236,33 @@ func TestARealServiceIsDelayed(t *testing.T) {
 				assert.Equal(t, map[string]string{"k8s-app": podSelector}, svc.Spec.Selector)
 			}
 		})
+	}
+}
+
+// TestARealServiceAnswersWithErrors fails some of the requests, and only those.
+func TestARealServiceAnswersWithErrors(t *testing.T) {
+	c := newRealCluster(t)
+	answers := func(path, want string) {
+		t.Helper()
+		require.EventuallyWithT(t, func(t *assert.CollectT) {
+			_, out := c.run("curl", "-s", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", fmt.Sprintf("http://%s:%d%s", c.ip, podPort, path))
+			assert.Equal(t, want, strings.TrimSpace(out))
+		}, 30*time.Second, 50*time.Millisecond, path)
+	}
+	answers("/metrics", "200")
+	for range 2 {
+		in, err := New(stack.Inject{HTTP: &stack.HTTPFault{Service: itName, Status: 418, Path: "/metrics"}}, c.World)
+		require.NoError(t, err)
+		rec, err := in.Prepare(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, in.Inject(t.Context(), kept(t, rec)))
+		answers("/metrics", "418")
+		answers("/none", "404")
+		for range 2 {
+			require.NoError(t, Undo(t.Context(), kept(t, rec), c.World))
+			answers("/metrics", "200")
+			assert.Zero(t, c.left())
+		}
 	}
 }
 

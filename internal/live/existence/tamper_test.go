@@ -91,14 +91,14 @@ func TestABucketThatIsFilledMeanwhile(t *testing.T) {
 		`<ListVersionsResult/>`, `<ListVersionsResult><Version><Key>late</Key><VersionId>null</VersionId></Version></ListVersionsResult>`, `<ListVersionsResult/>`,
 	}, 0
 	c, requests := heard(t, "s3", func(r *http.Request, _ string) (int, string) {
-		switch {
-		case r.Method == http.MethodGet:
+		switch r.Method {
+		case http.MethodGet:
 			list := lists[0]
 			lists = lists[1:]
 			return 200, list
-		case r.Method == http.MethodPost:
+		case http.MethodPost:
 			return 200, `<DeleteResult/>`
-		case r.Method == http.MethodDelete:
+		case http.MethodDelete:
 			if deletes++; deletes == 1 {
 				return 409, `<Error><Code>BucketNotEmpty</Code></Error>`
 			}
