@@ -178,8 +178,22 @@ func (c *compression) rename(v *promql.VectorSelector) {
 	}
 }
 
+// signless makes an expression print as what it is. The printer writes +Inf for
+// Inf; before ^, which binds more closely, that would be read as +(Inf ^ …). A
+// selector of that name prints as Inf, and is read as the number again.
+func signless(expr promql.Expr) {
+	promql.Inspect(expr, func(n promql.Node, _ []promql.Node) error {
+		if b, ok := n.(*promql.BinaryExpr); ok && b.Op == promql.POW {
+			if l, ok := b.LHS.(*promql.NumberLiteral); ok && math.IsInf(l.Val, 1) {
+				b.LHS = &promql.VectorSelector{Name: "Inf", PosRange: l.PosRange}
+			}
+		}
+		return nil
+	})
+}
+
 // ranges fills in how far the alerts of a copy look back.
-func (c *compression) ranges(out *Copy) error {
+func ranges(out *Copy) error {
 	recorders := map[string][]promql.Expr{}
 	each := func(r rulefmt.Rule, do func(promql.Expr)) error {
 		expr, err := promql.ParseExpr(r.Expr)

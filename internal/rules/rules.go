@@ -203,7 +203,7 @@ func (c *compression) copy(groups *rulefmt.RuleGroups) (*Copy, error) {
 	}
 	for i, g := range groups.Groups {
 		group := rulefmt.RuleGroup{
-			Name: c.groupName(out, g.Name), Interval: model.Duration(c.opt.Evaluation),
+			Name: groupName(out, g.Name), Interval: model.Duration(c.opt.Evaluation),
 			Limit: g.Limit, Labels: g.Labels, QueryOffset: c.queryOffset(g.QueryOffset),
 		}
 		for _, s := range c.rules[i] {
@@ -226,12 +226,12 @@ func (c *compression) copy(groups *rulefmt.RuleGroups) (*Copy, error) {
 			out.Groups.Groups = append(out.Groups.Groups, group)
 		}
 	}
-	return out, c.ranges(out)
+	return out, ranges(out)
 }
 
 // groupName returns a name that no group of the copy has: in several files,
 // groups may have the same one.
-func (c *compression) groupName(out *Copy, name string) string {
+func groupName(out *Copy, name string) string {
 	unique := GroupPrefix + name
 	for n := 2; slices.ContainsFunc(out.Groups.Groups, func(g rulefmt.RuleGroup) bool { return g.Name == unique }); n++ {
 		unique = fmt.Sprintf("%s%s (%d)", GroupPrefix, name, n)
@@ -253,12 +253,14 @@ func (c *compression) rule(s *source, interval time.Duration) (rulefmt.Rule, err
 	if err := c.expression(s.expr); err != nil {
 		return rule, err
 	}
+	signless(s.expr)
 	rule.Expr = s.expr.String()
 	// What is printed has to be what was meant.
 	again, err := promql.ParseExpr(rule.Expr)
 	if err != nil {
 		return rule, fmt.Errorf("the expression %s can't be written down: %w", rule.Expr, err)
 	}
+	signless(again)
 	if text := again.String(); text != rule.Expr {
 		return rule, fmt.Errorf("the expression %s can't be written down: it would be read as %s", rule.Expr, text)
 	}
