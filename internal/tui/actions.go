@@ -12,7 +12,7 @@ import (
 // Actions is what the dashboard can do beyond showing: the only way in which
 // it reaches outside. Methods that are given a context may take their time; they are
 // called outside of the drawing, with a context that has a deadline. An error
-// is shown to the user as it is.
+// is shown to the user as it is. Actions that are a Driller too can drill alerts.
 type Actions interface {
 	// OpenURL opens a URL in the user's browser.
 	OpenURL(ctx context.Context, url string) error
@@ -50,6 +50,8 @@ const (
 	quickly  = 15 * time.Second
 	patience = 2 * time.Minute
 	applying = 30 * time.Minute
+	// undoPatience is for faults: some take a restart, or Terraform.
+	undoPatience = 10 * time.Minute
 )
 
 type (

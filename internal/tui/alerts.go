@@ -57,7 +57,8 @@ func (a *alertsTab) sync(m *model) {
 	p := m.filterOf(alertsScreen)
 	a.rows = a.rows[:0]
 	for key, al := range m.state.Alerts {
-		if p.match(append(slices.Collect(maps.Values(al.Labels)), al.Rule, al.State)...) {
+		// A drill's copy of a rule is part of the rule: the detail shows it.
+		if !isCopy(al) && p.match(append(slices.Collect(maps.Values(al.Labels)), al.Rule, al.State)...) {
 			a.rows = append(a.rows, alertRow{key: key, AlertChanged: al})
 		}
 	}
@@ -125,37 +126,107 @@ func labelsWord(labels map[string]string) string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
+// alertColumns says which columns of the list there is room for. The state and
+// since when it is so are always there.
+type alertColumns struct {
+	rule                 int // width of the names
+	value, drill, labels bool
+	severity             int // width, 4 where it is cut to its first letters
+}
+
+// Widths of columns, with the space before them.
+const (
+	alertBase     = 19 // all but RULE that is always there
+	valueColumn   = 9
+	drillColumn   = 12
+	labelsLeast   = 16
+	severityFull  = 8
+	severityShort = 4
+)
+
+// fitAlerts chooses the columns for a list of w columns. Labels go first, then
+// the value, which the detail has too, then most letters of the severity, and
+// the last drill before the rest of the severity.
+func fitAlerts(rule, w int, drills bool) alertColumns {
+	c := alertColumns{rule: min(rule, max(14, w*38/100)), value: true, drill: drills, labels: true, severity: severityFull}
+	drop := []func(){
+		func() { c.labels = false }, func() { c.value = !drills }, func() { c.severity = severityShort }, func() { c.drill = false },
+	}
+	for i := 0; i < len(drop) && c.width() > w; i++ {
+		drop[i]()
+	}
+	return c
+}
+
+// width is what the columns take, the labels at least.
+func (c alertColumns) width() int {
+	w := alertBase + c.rule + 2 + c.severity
+	if c.value {
+		w += valueColumn
+	}
+	if c.drill {
+		w += drillColumn
+	}
+	if c.labels {
+		w += labelsLeast
+	}
+	return w
+}
+
 func (a *alertsTab) listPane(m *model, w, h int) pane {
 	t := m.theme
-	p := pane{title: "Alerts", note: m.filterNote(alertsScreen, len(a.rows), len(m.state.Alerts))}
+	p := pane{title: "Alerts", note: m.filterNote(alertsScreen, len(a.rows), rules(m.state.Alerts))}
 	rule := 12
 	for _, r := range a.rows {
 		rule = max(rule, width(r.Rule))
 	}
-	rule = min(rule, max(14, w*40/100))
-	labelsHead := "  LABELS"
-	if w < rule+alertColumns+labelsLeast {
-		labelsHead = ""
+	declared := m.drills()
+	drills := len(declared) > 0 || len(m.state.Drills) > 0
+	c := fitAlerts(rule, w, drills)
+	head := " " + t.fill("RULE", c.rule) + "  " + t.fill("STATE", 10) + " " + t.right("SINCE", 5)
+	if c.value {
+		head += " " + t.right("VALUE", 8)
 	}
-	p.lines = append(p.lines, t.line(w, false, in(toneDim, " "+t.fill("RULE", rule)+"  "+t.fill("STATE", 10)+" "+t.right("SINCE", 5)+" "+t.right("VALUE", 8)+"  "+t.fill("SEVERITY", 8)+labelsHead)))
+	severity := "SEVERITY"
+	if c.severity == severityShort {
+		severity = "SEV"
+	}
+	head += "  " + t.fill(severity, c.severity)
+	if c.drill {
+		head += "  LAST DRILL"
+	}
+	if c.labels {
+		head += "  LABELS"
+	}
+	p.lines = append(p.lines, t.line(w, false, in(toneDim, head)))
 	if len(a.rows) == 0 {
 		p.lines = append(p.lines, t.line(w, false, in(toneDim, " "+a.nothing(m))))
 	}
-	from, to := a.list.window(h - 2)
-	for i := from; i < to; i++ {
-		p.lines = append(p.lines, a.row(m, a.rows[i], rule, w, i == a.list.at && !m.inDetail, i == a.list.at))
+	last := []string{a.alertmanager(m, w)}
+	if drills {
+		last = append([]string{t.line(w, false, in(toneBold, " Drills"), plain("        "+m.drillTally(declared)))}, last...)
 	}
-	for len(p.lines) < h-1 {
+	from, to := a.list.window(h - 1 - len(last))
+	for i := from; i < to; i++ {
+		p.lines = append(p.lines, a.row(m, a.rows[i], c, declared, w, i == a.list.at && !m.inDetail, i == a.list.at))
+	}
+	for len(p.lines) < h-len(last) {
 		p.lines = append(p.lines, t.line(w, false))
 	}
-	p.lines = append(p.lines, a.alertmanager(m, w))
+	p.lines = append(p.lines, last...)
 	return p
 }
 
-const (
-	alertColumns = 38 // all columns but RULE and LABELS
-	labelsLeast  = 16
-)
+// rules counts the alerts that are the stack's own.
+func rules(alerts map[string]event.AlertChanged) int {
+	n := 0
+	for _, a := range alerts {
+		if !isCopy(a) {
+			n++
+		}
+	}
+	return n
+}
 
 func (a *alertsTab) nothing(m *model) string {
 	if len(m.state.Alerts) > 0 {
@@ -164,7 +235,7 @@ func (a *alertsTab) nothing(m *model) string {
 	return "no alerting rule has been heard of yet"
 }
 
-func (a *alertsTab) row(m *model, r alertRow, rule, w int, selected, current bool) string {
+func (a *alertsTab) row(m *model, r alertRow, c alertColumns, declared map[string]string, w int, selected, current bool) string {
 	t := m.theme
 	cursor := " "
 	if current {
@@ -172,20 +243,31 @@ func (a *alertsTab) row(m *model, r alertRow, rule, w int, selected, current boo
 	}
 	st := t.sign(alertSign(r.State))
 	st.text = t.fill(st.text, 10)
-	severity := r.Labels["severity"]
-	labels := maps.Clone(r.Labels)
-	delete(labels, "severity")
-	delete(labels, "alertname")
-	var rest []string
-	for _, k := range slices.Sorted(maps.Keys(labels)) {
-		if w >= rule+alertColumns+labelsLeast {
+	spans := []span{plain(cursor), plain(t.fill(r.Rule, c.rule)), plain("  "), st, in(toneDim, " "+t.right(age(m.state.now, r.Since), 5))}
+	if c.value {
+		spans = append(spans, plain(" "+t.right(orWord(figure(r.Value), "-"), 8)))
+	}
+	severity := t.text(orWord(r.Labels["severity"], "-"))
+	if c.severity == severityShort {
+		severity = head(severity, severityShort)
+	}
+	spans = append(spans, plain("  "+t.fill(severity, c.severity)))
+	if c.drill {
+		last := t.sign(m.lastDrill(r.Rule, declared))
+		last.text = t.fill(last.text, 10)
+		spans = append(spans, plain("  "), last)
+	}
+	if c.labels {
+		labels := maps.Clone(r.Labels)
+		delete(labels, "severity")
+		delete(labels, "alertname")
+		var rest []string
+		for _, k := range slices.Sorted(maps.Keys(labels)) {
 			rest = append(rest, k+"="+labels[k])
 		}
+		spans = append(spans, in(toneDim, "  "+strings.Join(rest, " ")))
 	}
-	return t.line(w, selected,
-		plain(cursor), plain(t.fill(r.Rule, rule)), plain("  "), st,
-		in(toneDim, " "+t.right(age(m.state.now, r.Since), 5)), plain(" "+t.right(orWord(figure(r.Value), "-"), 8)+"  "),
-		plain(t.fill(orWord(severity, "-"), 8)), in(toneDim, "  "+strings.Join(rest, " ")))
+	return t.line(w, selected, spans...)
 }
 
 // alertmanager says in one line what becomes of the alerts.
@@ -216,6 +298,11 @@ func (a *alertsTab) detailPane(m *model, w, h int) pane {
 		head = append(head, in(toneDim, " for "+age(m.state.now, r.Since)))
 	}
 	d.line(head...)
+	// What happens now comes first.
+	drillFirst := r.State == "inactive" || m.state.Drills[r.Rule].State == event.DrillRunning
+	if drillFirst {
+		m.writeDrill(d, r.Rule)
+	}
 	if r.Summary != "" {
 		d.heading("MEANS")
 		d.text(toneNone, r.Summary)
@@ -227,6 +314,9 @@ func (a *alertsTab) detailPane(m *model, w, h int) pane {
 	if r.Value != "" {
 		d.heading("VALUE")
 		d.text(toneNone, figure(r.Value))
+	}
+	if !drillFirst {
+		m.writeDrill(d, r.Rule)
 	}
 	if len(r.Labels) > 0 {
 		d.heading("LABELS")

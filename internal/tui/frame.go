@@ -210,7 +210,7 @@ func (m *model) badge(s screen) int {
 	switch s {
 	case alertsScreen:
 		for _, a := range m.state.Alerts {
-			if a.State == "firing" {
+			if a.State == "firing" && !isCopy(a) {
 				n++
 			}
 		}
@@ -303,6 +303,8 @@ func (m *model) sensible(i intent) bool {
 		return !m.inDetail
 	case nextHit, onlyHits:
 		return !m.logs.pattern.empty()
+	case undoFault:
+		return m.faultLeft()
 	}
 	return true
 }

@@ -71,8 +71,13 @@ func TestSmallFrames(t *testing.T) {
 // should be, and that it keeps to the style.
 func frameAt(t *testing.T, feed *Feed, style string, size [2]int, path []intent) string {
 	t.Helper()
+	return frameOf(t, feed, &fakeActions{}, style, size, path)
+}
+
+func frameOf(t *testing.T, feed *Feed, actions Actions, style string, size [2]int, path []intent) string {
+	t.Helper()
 	m := newModel(t.Context(), Options{
-		Name: "web-app", Feed: feed, Now: feed.Now, Actions: &fakeActions{}, Color: style == "color", ASCII: style == "ascii",
+		Name: "web-app", Feed: feed, Now: feed.Now, Actions: actions, Color: style == "color", ASCII: style == "ascii",
 	})
 	m.resize(size[0], size[1])
 	m.View() // the windows get their sizes

@@ -58,6 +58,9 @@ func (m *model) able(b binding) bool {
 	if b.acts && m.actions == nil {
 		return false
 	}
+	if b.intent >= drillOne && b.intent <= undoFault {
+		return m.driller() != nil
+	}
 	return b.intent != copyCommand || m.actions != nil
 }
 
@@ -255,6 +258,8 @@ func (m *model) reach(i intent) tea.Cmd {
 		})
 	case plan, apply:
 		return m.terraform(i)
+	case drillOne, drillAll, undoFault:
+		return m.drilled(i)
 	}
 	c := m.component()
 	if c == "" {

@@ -73,6 +73,10 @@ const (
 
 	onlyWarnings
 
+	drillOne
+	drillAll
+	undoFault
+
 	plan
 	apply
 
@@ -157,6 +161,7 @@ const (
 	groupComponent = "COMPONENT"
 	groupCopy      = "COPY AND OPEN"
 	groupLogs      = "LOGS"
+	groupAlerts    = "ALERTS"
 	groupEvents    = "EVENTS"
 	groupTerraform = "TERRAFORM"
 )
@@ -203,6 +208,10 @@ var keyMap = []binding{
 		only(overview, eventsScreen, logsScreen).hinted(overview, eventsScreen).acting(),
 	bind(shell, "shell", groupComponent, "s", "shell", "s").only(overview, logsScreen).hinted(overview).acting(),
 	bind(restart, "restart", groupComponent, "r", "restart (asks)", "r").only(overview, logsScreen).acting(),
+
+	bind(drillOne, "drill", groupAlerts, "D", "drill (asks)", "D").only(alertsScreen).hinted().acting(),
+	bind(drillAll, "drill-all", groupAlerts, "A", "drill all (asks)", "A").only(alertsScreen).hinted().acting(),
+	bind(undoFault, "undo", groupAlerts, "u", "undo the fault", "u").only(alertsScreen).hinted().acting(),
 
 	bind(openURL, "open", groupCopy, "o", "open its URL", "o").
 		only(overview, logsScreen, eventsScreen).hinted(overview).acting(),

@@ -66,6 +66,9 @@ type model struct {
 	choosing *chooser
 	message  message
 	busy     []string // what is being done and has not ended
+	drill    string   // the drill that runs here, or ""
+	undoing  bool     // it was ended, and undoes its fault
+	drilling *drilling
 
 	layout layout
 	zones  [screens][2]int // the columns of the tabs
@@ -103,7 +106,7 @@ func newModel(ctx context.Context, o Options) *model {
 	m := &model{
 		ctx: ctx, feed: o.Feed, actions: o.Actions, now: o.Now, name: o.Name, replay: o.Replay,
 		theme: theme{color: o.Color, ascii: o.ASCII},
-		w:     80, h: 24, dirty: true,
+		w:     80, h: 24, dirty: true, drilling: &drilling{},
 		overview: newOverview(), events: newEvents(), logs: newLogs(), prompt: newPrompt(),
 	}
 	if m.feed == nil {
@@ -195,6 +198,8 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.fillPage(msg)
 	case doneMsg:
 		m.done(msg)
+	case drillMsg:
+		m.drillEnded(msg)
 	case shellMsg:
 		return m, m.runShell(msg)
 	default:
@@ -310,13 +315,17 @@ func (m *model) statusLine(w int) string {
 	t := m.theme
 	switch {
 	case m.question != nil:
-		return t.line(w, false, in(toneWarn, " "+m.question.text), plain("  "), in(toneKey, "y"), plain(" yes  "), in(toneKey, "n"), plain(" no"))
+		answers := []span{plain("  "), in(toneKey, "y"), plain(" yes  "), in(toneKey, "n"), plain(" no")}
+		text := t.clip(" "+m.question.text, w-t.measure(answers...))
+		return t.line(w, false, append([]span{in(toneWarn, text)}, answers...)...)
 	case m.prompt.kind != promptNone:
 		return m.prompt.line(t, w)
 	case m.message.text != "":
 		return t.line(w, false, in(m.message.tone, " "+m.message.text))
 	case len(m.busy) > 0:
 		return t.line(w, false, in(toneBusy, " "+m.busy[len(m.busy)-1]))
+	case m.drill != "":
+		return t.line(w, false, m.drillLine())
 	}
 	left := m.summary()
 	if m.layout.line {

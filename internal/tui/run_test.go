@@ -201,6 +201,52 @@ func TestRunInATerminal(t *testing.T) {
 	r.requireClean(r.all())
 }
 
+// Whoever leaves in the middle of a drill waits, on a terminal as it was before,
+// until its fault is undone.
+func TestLeavingWhileADrillRuns(t *testing.T) {
+	for name, leave := range map[string]func(*running, context.CancelCauseFunc){
+		"by q":              func(r *running, _ context.CancelCauseFunc) { r.types("q") },
+		"by ctrl+c":         func(r *running, _ context.CancelCauseFunc) { r.types("\x03") },
+		"its context ends":  func(_ *running, stop context.CancelCauseFunc) { stop(assert.AnError) },
+		"while it is asked": func(r *running, _ context.CancelCauseFunc) { r.types(":"); r.types("\x03") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, stop := context.WithCancelCause(t.Context())
+			defer stop(nil)
+			undone := make(chan struct{})
+			r := start(ctx, t, 100, 30, func(o *Options) {
+				o.Actions = &drillActions{
+					declared: map[string]string{"OrdersDependencyDown": "delete the queue"},
+					drilling: func(ctx context.Context) error {
+						<-ctx.Done()
+						close(undone)
+						return context.Cause(ctx)
+					},
+				}
+			})
+			r.types("4D")
+			r.shows("It breaks: delete the queue")
+			r.types("y")
+			r.shows("begins")
+			leave(r, stop)
+			err := r.ends()
+			after := r.all()[strings.LastIndex(r.all(), "\x1b[?1049l"):]
+			if name == "its context ends" { // which ends the drill as well
+				require.ErrorIs(t, err, assert.AnError)
+			} else {
+				require.NoError(t, err)
+				assert.Regexp(t, `(?s)undoing the fault of the drill …\n.*web-app stays up`, after)
+			}
+			select {
+			case <-undone:
+			default:
+				assert.Fail(t, "it did not wait for the drill")
+			}
+			r.requireClean(r.all())
+		})
+	}
+}
+
 func TestRunLeavesTheTerminalClean(t *testing.T) {
 	t.Run("on ctrl+c", func(t *testing.T) {
 		r := start(t.Context(), t, 80, 24, nil)

@@ -41,7 +41,8 @@ type Options struct {
 }
 
 // Run shows the dashboard until its user quits or ctx ends, and leaves the
-// terminal as it was. It returns the cause where ctx has ended it, and an error
+// terminal as it was. A drill that was started in it and still runs is ended; Run
+// then waits until its fault is undone. It returns the cause where ctx has ended it, and an error
 // where the terminal cannot be drawn on or the dashboard itself has failed.
 func Run(ctx context.Context, o Options) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -55,9 +56,12 @@ func Run(ctx context.Context, o Options) error {
 		tea.WithInput(o.In), tea.WithOutput(o.Out),
 		tea.WithFPS(10), tea.WithColorProfile(profile),
 	).Run()
+	undone := m.drilling.leave(o.Out, m.theme.pick("…", "..."), undoTime)
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return errors.Join(context.Cause(ctx), undone)
+	case undone != nil:
+		return undone
 	case err != nil && !errors.Is(err, tea.ErrInterrupted):
 		return fmt.Errorf("show the dashboard: %w", err)
 	}
