@@ -111,7 +111,28 @@ func (a *app) drill(ctx context.Context, s *session.Session, opt session.DrillOp
 		return err
 	}
 	defer func() { err = errors.Join(err, closeAll(sinks)) }()
-	return drawn.reported(s.Drill(ctx, opt, eventSinks(sinks)...))
+	a.stopping.Store("stopping; the fault is undone first. Interrupt again to stop at once: then `sandbox alerts drill --undo` has to undo it")
+	results := &drillResults{}
+	err = s.Drill(ctx, opt, append(eventSinks(sinks), results)...)
+	if a.output != "table" && results.began {
+		err = errors.Join(err, a.data(results.list))
+	}
+	return drawn.reported(err)
+}
+
+// drillResults collects how the drills of a run ended.
+type drillResults struct {
+	list  []event.DrillChanged
+	began bool
+}
+
+// Handle keeps the last word on each drill.
+func (r *drillResults) Handle(e event.Envelope) error {
+	r.began = r.began || e.PlanReady != nil
+	if d := e.DrillChanged; d != nil && d.State != event.DrillRunning {
+		r.list = append(r.list, *d)
+	}
+	return nil
 }
 
 func (a *app) undoFaults(ctx context.Context, s *session.Session) error {

@@ -50,8 +50,8 @@ type app struct {
 
 	// releaseSignals gives the signals back to the command.
 	releaseSignals func()
-	// resumable is set while an interrupt leaves something to resume.
-	resumable atomic.Bool
+	// stopping is what to tell who interrupts: a string, once there is something.
+	stopping atomic.Value
 	// tty draws on the terminal, where it does, and onEnter and onEscape are for
 	// these keys meanwhile.
 	tty               atomic.Pointer[render.TTY]
@@ -77,8 +77,8 @@ func Main(args []string, streams Streams) int {
 	go func() {
 		<-signals
 		cancel(errInterrupted)
-		if a.resumable.Load() {
-			a.notice("stopping; interrupt again to stop at once (`sandbox up` resumes)")
+		if notice, ok := a.stopping.Load().(string); ok {
+			a.notice(notice)
 		}
 		<-signals
 		if tty := a.tty.Load(); tty != nil {

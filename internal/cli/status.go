@@ -76,16 +76,27 @@ func statusOf(ctx context.Context, name string, wait time.Duration) (render.Stat
 	}
 }
 
+// printStatus prints the status after a run, whose own outcome is what counts: a
+// target that was just found, and not scraped yet, is no reason to fail it.
 func (a *app) printStatus(ctx context.Context, s *session.Session) error {
-	return a.writeStatus([]render.Status{s.Status(ctx)})
+	_, err := a.drawStatus([]render.Status{s.Status(ctx)})
+	return err
 }
 
 // writeStatus prints the status, and fails where something is not ok.
 func (a *app) writeStatus(all []render.Status) error {
-	if err := render.WriteStatusList(a.Out, all, render.Format(a.output), a.style(a.Out), time.Now()); err != nil {
-		return fmt.Errorf("write status: %w", err)
+	bad, err := a.drawStatus(all)
+	if err != nil || bad == nil {
+		return err
 	}
-	var bad *event.Health
+	return &reported{fault.New(fault.Unhealthy, bad.Component+" is "+string(bad.State), bad.Reason, bad.Try)}
+}
+
+// drawStatus prints the status and returns the first component that is not ok.
+func (a *app) drawStatus(all []render.Status) (bad *event.Health, err error) {
+	if err := render.WriteStatusList(a.Out, all, render.Format(a.output), a.style(a.Out), time.Now()); err != nil {
+		return nil, fmt.Errorf("write status: %w", err)
+	}
 	for _, st := range all {
 		for i, h := range st.Components {
 			if !h.State.Healthy() && bad == nil {
@@ -93,8 +104,5 @@ func (a *app) writeStatus(all []render.Status) error {
 			}
 		}
 	}
-	if bad == nil {
-		return nil
-	}
-	return &reported{fault.New(fault.Unhealthy, bad.Component+" is "+string(bad.State), bad.Reason, bad.Try)}
+	return bad, nil
 }

@@ -143,7 +143,7 @@ func (a *app) up(ctx context.Context, wanted session.Wanted, opt session.Options
 	if chosen := s.Chosen(); chosen != "" && a.mode() != render.ModeJSON && a.mode() != render.ModeQuiet {
 		fmt.Fprintln(a.Err, chosen)
 	}
-	a.resumable.Store(true)
+	a.stopping.Store("stopping; interrupt again to stop at once (`sandbox up` resumes)")
 	err = s.Up(ctx, eventSinks(sinks)...)
 	// Who looks on in the dashboard may change things now.
 	if err := errors.Join(err, s.Unlock()); err != nil {

@@ -81,11 +81,24 @@ func (a Alert) DrillWord() string {
 	case a.LastDrill != nil && a.LastDrill.State == event.DrillRunning:
 		return "running"
 	case a.LastDrill != nil:
-		return fmt.Sprintf("%s %s ago", a.LastDrill.State, time.Since(a.LastDrill.Finished).Round(time.Second))
+		return fmt.Sprintf("%s %s ago", a.LastDrill.State, ago(time.Since(a.LastDrill.Finished)))
 	case a.Drill != "":
 		return "never"
 	}
 	return "none declared"
+}
+
+// ago is a time in one figure.
+func ago(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
 // Alerts returns the alerting rules of the stack, in the order of their files.

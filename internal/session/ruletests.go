@@ -111,7 +111,7 @@ func (t *ruleTests) run(ctx context.Context, number int, file string) (res steps
 func firstFailure(lines []string) string {
 	for i, line := range lines {
 		if strings.Contains(line, "FAILED") && i+1 < len(lines) {
-			return strings.TrimSpace(lines[i+1])
+			return strings.TrimRight(strings.TrimSpace(lines[i+1]), ",")
 		}
 	}
 	return strings.TrimSpace(lines[len(lines)-1])
