@@ -151,3 +151,36 @@ func (a actions) CLICommand(screen, subject string) string {
 	}
 	return "sandbox status" + name
 }
+
+// Drills returns what the drill of each alert breaks.
+func (a actions) Drills() map[string]string { return a.s.Drills() }
+
+// Drill drills alerts. What there is to see of it, the dashboard sees as it sees
+// the drills of other commands.
+func (a actions) Drill(ctx context.Context, alerts []string, all bool) error {
+	now, err := a.now(ctx)
+	if err != nil {
+		return err
+	}
+	if all {
+		alerts = nil
+	}
+	return now.Drill(ctx, session.DrillOptions{Alerts: alerts})
+}
+
+// UndoFaults undoes what earlier drills have left.
+func (a actions) UndoFaults(ctx context.Context) (string, error) {
+	now, err := a.now(ctx)
+	if err != nil {
+		return "", err
+	}
+	undone, err := now.UndoFaults(ctx)
+	if len(undone) == 0 {
+		return "no fault of a drill is left", err
+	}
+	var what []string
+	for _, rec := range undone {
+		what = append(what, rec.What)
+	}
+	return "undone: " + strings.Join(what, ", "), err
+}
