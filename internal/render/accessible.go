@@ -69,6 +69,8 @@ func (a *Accessible) Handle(e event.Envelope) error {
 		a.healthChanged(e.HealthChanged.Health)
 	case e.AlertChanged != nil:
 		a.alertChanged(*e.AlertChanged)
+	case e.DrillChanged != nil:
+		a.sayStages(*e.DrillChanged)
 	case e.RunFinished != nil:
 		a.runFinished(*e.RunFinished)
 	}

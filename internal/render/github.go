@@ -83,6 +83,8 @@ func (g *GitHub) Handle(e event.Envelope) error {
 		g.print(g.plain(planHead(*e.PlanReady, g.style)))
 	case e.StepLog != nil:
 		g.keep(*e.StepLog)
+	case e.DrillChanged != nil:
+		g.keepStages(*e.DrillChanged)
 	case e.StepFinished != nil:
 		g.finished(*e.StepFinished)
 	case e.RunFinished != nil:

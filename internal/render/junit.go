@@ -158,7 +158,7 @@ func stepCases(v *event.View) []testCase {
 		switch s.Outcome {
 		case event.Done, event.Unchanged:
 		case event.Failed:
-			c.Failure = whyFailed(s)
+			c.Failure = whyFailed(v, s)
 			c.SystemOut = stepLog(s)
 			failed = true
 		case event.Off, event.Skipped:
@@ -167,6 +167,9 @@ func stepCases(v *event.View) []testCase {
 			c.Error = &verdict{Message: "interrupted", Type: string(event.Canceled), Text: xmlText(blockers(s))}
 		default:
 			c.Error = unfinished(s)
+		}
+		if d, is := drillOf(v, s); is {
+			c.SystemOut = xmlText(strings.Trim(drillLog(d)+"\n"+c.SystemOut, "\n"))
 		}
 		cases = append(cases, c)
 	}
@@ -181,14 +184,17 @@ func stepCases(v *event.View) []testCase {
 }
 
 // whyFailed says why a step failed: by its error or else by what it was waiting
-// for.
-func whyFailed(s event.StepView) *verdict {
+// for, and of a drill which link is broken.
+func whyFailed(v *event.View, s event.StepView) *verdict {
 	p := event.Problem{Code: string(event.Failed), What: "step " + s.ID + " failed", Why: s.Note}
 	if s.Error != nil {
 		p = *s.Error
 	}
 	if b := blockers(s); b != "" && p.Why == "" {
 		p.Why = b
+	}
+	if d, is := drillOf(v, s); is && d.Link != "" {
+		p.Why = "broken link: " + string(d.Link) + "\n" + strings.TrimPrefix(p.Why, string(d.Link)+": ")
 	}
 	return &verdict{Message: xmlText(p.What), Type: xmlText(p.Code), Text: xmlText(problemText(p))}
 }

@@ -82,6 +82,8 @@ func (p *Plain) Handle(e event.Envelope) error {
 		p.healthChanged(e.HealthChanged.Health)
 	case e.AlertChanged != nil:
 		p.alertChanged(*e.AlertChanged)
+	case e.DrillChanged != nil:
+		p.stageLines(*e.DrillChanged)
 	case e.RunFinished != nil:
 		p.runFinished(*e.RunFinished)
 	}

@@ -30,6 +30,7 @@ const (
 	rankBlocker // the first of each step
 	rankDoing   // what a step does, where that needs a line of its own
 	rankKeys
+	rankStage    // of a drill
 	rankBlockers // the others
 	rankLog
 )
@@ -133,11 +134,15 @@ func (r region) step(s event.StepView, width int) []rankedLine {
 		pad(took, tookWidth) + r.style.paint(toneDim, took)
 	below := strings.Repeat(" ", hang)
 	var lines []rankedLine
+	drill, isDrill := drillOf(r.view, s)
 	if s.Progress == nil {
 		lines = append(lines, rankedLine{rankStep, head})
 	} else {
 		head += r.progress(*s.Progress, width)
 		doing := r.style.paint(toneDim, r.style.text(s.Progress.Text))
+		if isDrill {
+			doing = "" // the stages say it
+		}
 		if ansi.StringWidth(head)+2+ansi.StringWidth(doing) <= width {
 			lines = append(lines, rankedLine{rankStep, strings.TrimRight(head+"  "+doing, " ")})
 		} else {
@@ -155,6 +160,9 @@ func (r region) step(s event.StepView, width int) []rankedLine {
 			}
 			lines = append(lines, rankedLine{rank, below + r.style.paint(toneDim, lead) + r.style.text(b)})
 		}
+	}
+	if isDrill {
+		lines = append(lines, r.stages(drill)...)
 	}
 	if n := len(s.Log); n > 0 && r.now.Sub(r.logged[s.ID]) < fresh {
 		log := s.Log[n-1]

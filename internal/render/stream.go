@@ -14,6 +14,8 @@ type stream struct {
 	view event.View
 	seen time.Time // by this process's clock: when view.Now was handled
 	pace float64   // seconds of the run in one of this process
+	// reached are the stages that a drill has reached with the last envelope.
+	reached []event.DrillStage
 }
 
 func newStream() stream { return stream{pace: 1} }
@@ -22,6 +24,10 @@ func newStream() stream { return stream{pace: 1} }
 // one before: a file can hold many.
 func (s *stream) apply(e event.Envelope) (another bool) {
 	another = s.view.Run != "" && e.Run != s.view.Run
+	s.reached = nil
+	if d := e.DrillChanged; d != nil {
+		s.reached = reached(s.view.Drills[d.Alert], *d)
+	}
 	s.view.Apply(e)
 	s.seen = time.Now()
 	return another

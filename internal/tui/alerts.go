@@ -56,10 +56,18 @@ func figure(value string) string {
 func (a *alertsTab) sync(m *model) {
 	p := m.filterOf(alertsScreen)
 	a.rows = a.rows[:0]
+	known := map[string]bool{}
 	for key, al := range m.state.Alerts {
+		known[al.Rule] = true
 		// A drill's copy of a rule is part of the rule: the detail shows it.
 		if !isCopy(al) && p.match(append(slices.Collect(maps.Values(al.Labels)), al.Rule, al.State)...) {
 			a.rows = append(a.rows, alertRow{key: key, AlertChanged: al})
+		}
+	}
+	// The recording of a drill has the drill alone.
+	for _, d := range m.state.Drills {
+		if !known[d.Alert] && p.match(d.Alert, string(d.State)) {
+			a.rows = append(a.rows, alertRow{key: d.Alert, AlertChanged: event.AlertChanged{Rule: d.Alert, State: "unknown"}})
 		}
 	}
 	slices.SortFunc(a.rows, func(x, y alertRow) int {
@@ -299,7 +307,7 @@ func (a *alertsTab) detailPane(m *model, w, h int) pane {
 	}
 	d.line(head...)
 	// What happens now comes first.
-	drillFirst := r.State == "inactive" || m.state.Drills[r.Rule].State == event.DrillRunning
+	drillFirst := alertRank(r.State) == alertRank("inactive") || m.state.Drills[r.Rule].State == event.DrillRunning
 	if drillFirst {
 		m.writeDrill(d, r.Rule)
 	}

@@ -221,7 +221,7 @@ func sinceFault(d event.DrillChanged, at time.Time) string {
 	if from.IsZero() {
 		return ""
 	}
-	if at.Before(from) {
+	if from.Sub(at) >= time.Second {
 		return "-" + round(from.Sub(at))
 	}
 	return "+" + round(at.Sub(from))

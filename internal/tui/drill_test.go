@@ -12,6 +12,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
 	"github.com/charmbracelet/x/exp/golden"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -380,6 +381,32 @@ func TestLeavingEndsADrill(t *testing.T) {
 		require.NoError(t, d.leave(io.Discard, "…", time.Minute))
 		require.ErrorIs(t, d.run(t.Context(), func(context.Context) error { return nil }), errLeft, "and never begins")
 	})
+}
+
+// The recording of `sandbox alerts drill` has no more than the drills: they are
+// shown all the same, and nothing can be done.
+func TestARecordingOfDrillsIsShown(t *testing.T) {
+	feed := replay(t, "../render/testdata/drills.jsonl")
+	m := newModel(t.Context(), Options{Name: "web-app", Feed: feed, Now: feed.Now, Replay: true})
+	m.resize(160, 45)
+	m.View()
+	m.do(goAlerts)
+	m.dirty = true
+	text := ansi.Strip(m.View().Content)
+	for _, want := range []string{"OrdersFailing", "PodCrashLooping", "? unknown", "✗ failed", "BROKEN LINK", "expression false", "its value is 0", "1 passed  1 failed"} {
+		assert.Contains(t, text, want)
+	}
+	m.do(moveDown)
+	m.dirty = true
+	text = ansi.Strip(m.View().Content)
+	for _, want := range []string{"✓ passed", "✓ firing in Prometheus       +31s", "used 32s of 1m30s", "durations / 20"} {
+		assert.Contains(t, text, want)
+	}
+	m.do(drillOne)
+	assert.Nil(t, m.question)
+	m.do(goSteps)
+	m.dirty = true
+	assert.Contains(t, ansi.Strip(m.View().Content), "drill/OrdersFailing")
 }
 
 // What is worth a hint: a fault that may still be there.
