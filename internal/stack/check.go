@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/prometheus/prometheus/model/rulefmt"
 )
 
 // check reports everything that the schema can't: references between the parts
@@ -15,10 +17,13 @@ func (s *Stack) check(r *report) {
 	s.checkPorts(r)
 	s.checkNames(r)
 	s.checkDependencies(r)
-	s.checkObservability(r)
+	groups := s.checkObservability(r)
+	receivers := s.checkAlertmanager(r)
+	s.checkRuleTests(r)
 	s.checkImages(r)
 	outputs := s.checkTerraform(r)
 	s.checkReleases(r, outputs)
+	s.checkDrills(groups, receivers, r)
 }
 
 // checkSupport refuses what the format has but this version can't do yet.
@@ -155,11 +160,20 @@ func (s *Stack) dependsOn(c Component) []string {
 	return nil
 }
 
-func (s *Stack) checkObservability(r *report) {
+// checkObservability checks rules and dashboards. It returns the rules of all
+// files, or nil where one of them can't be used.
+func (s *Stack) checkObservability(r *report) *rulefmt.RuleGroups {
+	before := len(r.problems)
+	all := &rulefmt.RuleGroups{}
 	for i, rel := range s.Spec.Observability.Rules {
 		if path, ok := s.resolve(pointer("spec", "observability", "rules", i), rel, wantFile, r); ok {
-			checkRules(s.display(rel), path, r)
+			if groups := checkRules(s.display(rel), path, r); groups != nil {
+				all.Groups = append(all.Groups, groups.Groups...)
+			}
 		}
+	}
+	if len(r.problems) > before {
+		all = nil
 	}
 	for i, rel := range s.Spec.Observability.Dashboards {
 		ptr := pointer("spec", "observability", "dashboards", i)
@@ -167,6 +181,7 @@ func (s *Stack) checkObservability(r *report) {
 			s.checkDashboards(ptr, rel, path, r)
 		}
 	}
+	return all
 }
 
 func (s *Stack) checkImages(r *report) {

@@ -19,6 +19,13 @@ const (
 	DefaultPortGrafana      = 3000
 )
 
+// How often targets are scraped and rules evaluated, and how often the rules of a
+// drill's copy are: more often, since somebody waits.
+const (
+	ScrapeInterval  = 5 * time.Second
+	DrillEvaluation = 2 * time.Second
+)
+
 // setDefaults fills in what the file leaves out. Nothing else sets a default.
 func (s *Stack) setDefaults() {
 	spec := &s.Spec

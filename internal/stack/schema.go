@@ -136,6 +136,8 @@ func (c compiled) explain(e *jsonschema.ValidationError, doc any, pos positions,
 		r.add(at, fmt.Sprintf("%s is %s", name, show(value)), rangeRule(e.InstanceLocation), "choose another number")
 	case *kind.MinLength:
 		r.add(at, fmt.Sprintf("%s is empty", name), "a value is needed", "give a value, or remove the key")
+	case *kind.MinItems:
+		r.add(at, fmt.Sprintf("%s is empty", name), "at least one item is needed", "add one")
 	case *kind.UniqueItems:
 		second := append(slices.Clone(parts), k.Duplicates[1])
 		r.add(pos.value(pointer(second...)), fmt.Sprintf("%s names %s twice", name, show(lookup(doc, append(slices.Clone(e.InstanceLocation), fmt.Sprint(k.Duplicates[1]))))), "every item stands once", "remove one of the two")
@@ -176,6 +178,12 @@ func placeName(def string) string {
 		return "valuesFrom of a release"
 	case "Base":
 		return "base of an image"
+	case "Drill":
+		return "spec.drills"
+	case "DrillLoad":
+		return "load of a drill"
+	case "Inject":
+		return "inject of a drill"
 	case "Spec", "Metadata":
 		return strings.ToLower(def)
 	default:
@@ -190,7 +198,7 @@ func wrongType(name string, value any, k *kind.Type) (what, rule, try string) {
 	rule = fmt.Sprintf("%s is expected", typeName(want))
 	switch {
 	case want == "string" && (k.Got == "number" || k.Got == "integer" || k.Got == "boolean"):
-		if strings.HasSuffix(name, "timeout") {
+		if key := name[strings.LastIndexByte(name, '.')+1:]; slices.Contains([]string{"timeout", "within", "resolves", "latency", "jitter"}, key) {
 			return what, "a duration has a unit: 90s, 5m, 1h30m", fmt.Sprintf("write %vs or %vm", value, value)
 		}
 		return what, rule, fmt.Sprintf("quote it: \"%v\"", value)
@@ -267,6 +275,12 @@ func patternRule(pattern string) (rule, try string) {
 		return "a build argument has letters, digits and _", "write it like BASE_IMAGE"
 	case strings.Contains(pattern, ",61}"):
 		return "a namespace has 1 to 63 lower-case letters, digits and -, and starts and ends with a letter or digit", "choose another name"
+	case strings.HasPrefix(pattern, "^(deployment|"):
+		return "a workload is deployment/NAME, statefulset/NAME or replicaset/NAME", "write it like deployment/web-app"
+	case pattern == "^/":
+		return "the path of a request starts with /", "write it like /orders"
+	case pattern == "^[A-Z]+$":
+		return "the method of a request has capital letters", "write it like PUT"
 	default:
 		return "a name has 1 to 40 lower-case letters, digits and -, and starts and ends with a letter or digit", "choose another name"
 	}
@@ -277,7 +291,22 @@ func rangeRule(location []string) string {
 	if len(location) > 1 && location[1] == "ports" {
 		return "a port is 1024 to 65535; lower ones are privileged"
 	}
+	if rule, ok := drillRanges[location[len(location)-1]]; ok && len(location) > 1 && location[1] == "drills" {
+		return rule
+	}
 	return "a cluster has 1 to 9 nodes"
+}
+
+// drillRanges are the rules behind the limits of a drill's numbers, by key.
+var drillRanges = map[string]string{
+	"compress": "durations are divided by 1 to 1000; 1 leaves them as they are",
+	"count":    "a fault hits at least one pod",
+	"replicas": "a workload is scaled to 0 to 100 replicas",
+	"percent":  "a share is 1 to 100 percent, of memory to 99",
+	"workers":  "the CPU is used by 1 to 64 loops",
+	"status":   "the status of an error is 400 to 599",
+	"port":     "a port is 1 to 65535",
+	"rate":     "the load is 1 to 100 requests a second",
 }
 
 // label is how a message names a place: spec.releases[0].chart.
