@@ -39,6 +39,7 @@ const (
 	Prometheus   Kind = "observe/prometheus"   // the container, ready
 	Alertmanager Kind = "observe/alertmanager" // the container, ready
 	Grafana      Kind = "observe/grafana"      // the container, ready
+	Exporter     Kind = "observe/exporter"     // the container, ready
 	Discovery    Kind = "observe/discovery"    // Prometheus seeing into the cluster
 	Healthy      Kind = "health"               // every component ok, or off
 )
@@ -123,6 +124,7 @@ func Build(st *stack.Stack) []Item {
 			b.platform(c.image)
 			b.add(c.kind, "", c.title, id(Network, ""), id(Platform, c.image))
 		}
+		b.add(Exporter, "", "exporter", id(Network, ""), id(Platform, PrometheusImage)) // of that image
 		b.add(Discovery, "", "cluster metrics", id(Prometheus, ""), id(Cluster, ""))
 	}
 

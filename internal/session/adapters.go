@@ -106,7 +106,7 @@ func (s *Session) prometheusWith(drillRules []byte) (*observe.Prometheus, error)
 	}
 	cfg := observe.PrometheusConfig{
 		Common: common, Image: s.ref(plan.PrometheusImage), Port: s.ports["prometheus"], Dir: dir, Alertmanager: true,
-		DrillRules: drillRules,
+		DrillRules: drillRules, Targets: exporterTargets(),
 	}
 	for _, r := range s.stack.Spec.Observability.Rules {
 		cfg.Rules = append(cfg.Rules, s.stack.Path(r))

@@ -105,6 +105,7 @@ func (s *Session) observers() []health.Source {
 			}
 			return g.Health(ctx)
 		}},
+		{Name: exporterAlias, Components: []string{componentExporter}, Probe: s.probeExporter},
 	}
 }
 

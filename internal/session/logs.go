@@ -46,6 +46,9 @@ func (s *Session) logComponents() []string {
 	}
 	if s.stack.Spec.Observability.On() {
 		list = append(list, "observe/alertmanager", "observe/prometheus")
+		if noExporter() == nil {
+			list = append(list, componentExporter)
+		}
 		if s.ref("grafana") != "" {
 			list = append(list, "observe/grafana")
 		}

@@ -68,6 +68,8 @@ func (s *Session) part(it plan.Item) plan.Part {
 		return s.ensureAlertmanager
 	case plan.Grafana:
 		return s.ensureGrafana
+	case plan.Exporter:
+		return s.ensureExporter
 	case plan.Discovery:
 		return s.ensureDiscovery
 	case plan.Healthy:

@@ -65,7 +65,7 @@ func (s *Session) components() []string {
 		names = append(names, c.ID)
 	}
 	if s.stack.Spec.Observability.On() {
-		names = append(names, "observe/alertmanager", "observe/grafana", "observe/prometheus")
+		names = append(names, "observe/alertmanager", componentExporter, "observe/grafana", "observe/prometheus")
 	}
 	return names
 }

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
@@ -186,7 +185,7 @@ func (s Spec) container(ctx context.Context, rt runtime.Runtime) (runtime.Contai
 	if err != nil {
 		return runtime.ContainerSpec{}, fmt.Errorf("ask the engine what it is: %w", err)
 	}
-	p, err := install(ctx, rt, s.Cache, s.Program, goruntime.GOOS)
+	p, err := install(ctx, rt, s.Cache, s.Program)
 	if err != nil {
 		return runtime.ContainerSpec{}, err
 	}

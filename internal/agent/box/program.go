@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
@@ -29,18 +30,9 @@ type program struct {
 // install puts a copy of the program at path, or of this one where path is "",
 // into the cache: a container that is up keeps what it was created with, whatever
 // becomes of the program itself.
-func install(ctx context.Context, rt runtime.Runtime, cache, path, goos string) (program, error) {
-	if goos != "linux" {
-		return program{}, fault.New(fault.Unavailable, "no helpers for this sandbox",
-			"they run this program in Linux containers, and it is built for "+goos, "run sandbox on Linux, or in WSL 2")
-	}
-	if path == "" {
-		var err error
-		if path, err = os.Executable(); err != nil {
-			return program{}, fmt.Errorf("find this program: %w", err)
-		}
-	}
-	if err := checkStatic(path); err != nil {
+func install(ctx context.Context, rt runtime.Runtime, cache, path string) (program, error) {
+	path, err := executable(path, goruntime.GOOS)
+	if err != nil {
 		return program{}, err
 	}
 	hash, err := hashFile(path)
@@ -62,6 +54,28 @@ func install(ctx context.Context, rt runtime.Runtime, cache, path, goos string) 
 		return program{}, fmt.Errorf("copy this program for containers: %w", err)
 	}
 	return p, prune(ctx, rt, root)
+}
+
+// Supported says why the program at path, or this one where path is "", can't run
+// in containers.
+func Supported(path string) error {
+	_, err := executable(path, goruntime.GOOS)
+	return err
+}
+
+// executable returns the program to run in containers.
+func executable(path, goos string) (string, error) {
+	if goos != "linux" {
+		return "", fault.New(fault.Unavailable, "no helpers for this sandbox",
+			"they run this program in Linux containers, and it is built for "+goos, "run sandbox on Linux, or in WSL 2")
+	}
+	if path == "" {
+		var err error
+		if path, err = os.Executable(); err != nil {
+			return "", fmt.Errorf("find this program: %w", err)
+		}
+	}
+	return path, checkStatic(path)
 }
 
 // checkStatic refuses a program that needs libraries: an image has others, or none.

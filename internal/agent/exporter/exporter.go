@@ -37,6 +37,8 @@ const (
 	// checkTimeout bounds a look at all resources of a module. A scrape may take
 	// longer than that, but not by much.
 	checkTimeout = 4 * time.Second
+	// grace is how long what has never answered is starting, and not down.
+	grace = 2 * time.Minute
 )
 
 // client asks for health anew each time: an old connection that still works says
@@ -57,8 +59,12 @@ var (
 // Handler returns what the exporter answers; out gets a line whenever what it sees
 // changes.
 func Handler(cfg Config, out io.Writer) http.Handler {
+	return handler(newCollector(cfg, out))
+}
+
+func handler(c *collector) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(&collector{Config: cfg, out: out, said: map[string]string{}})
+	registry.MustRegister(c)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET "+agent.PathHealth, agent.Healthy)
@@ -67,10 +73,20 @@ func Handler(cfg Config, out io.Writer) http.Handler {
 
 type collector struct {
 	Config
-	out io.Writer
+	out  io.Writer
+	soon func() bool // whether what has never answered may still be starting
 
-	mu   sync.Mutex
-	said map[string]string // what was last logged of each thing
+	mu       sync.Mutex
+	said     map[string]string // what was last logged of each thing
+	answered map[string]bool   // what has been up
+}
+
+func newCollector(cfg Config, out io.Writer) *collector {
+	began := time.Now()
+	return &collector{
+		Config: cfg, out: out, soon: func() bool { return time.Since(began) < grace },
+		said: map[string]string{}, answered: map[string]bool{},
+	}
 }
 
 // Describe lists the metrics.
@@ -84,10 +100,10 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	var all sync.WaitGroup
 	if c.Emulator != "" {
-		all.Go(func() { ch <- c.probe(emulatorUp, "emulator", c.Emulator+"/_localstack/health") })
+		all.Go(func() { c.probe(ch, emulatorUp, "emulator", c.Emulator+"/_localstack/health") })
 	}
 	if c.Cluster != "" {
-		all.Go(func() { ch <- c.probe(clusterUp, "cluster API", c.Cluster+"/readyz") })
+		all.Go(func() { c.probe(ch, clusterUp, "cluster API", c.Cluster+"/readyz") })
 	}
 	for name, file := range c.Modules {
 		all.Go(func() { c.module(ch, name, file) })
@@ -95,15 +111,26 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	all.Wait()
 }
 
-// probe asks for a URL: what answers with success is up.
-func (c *collector) probe(desc *prometheus.Desc, name, url string) prometheus.Metric {
+// probe asks for a URL: what answers with success is up. What is only starting has
+// no series: nobody is to be alarmed by it.
+func (c *collector) probe(ch chan<- prometheus.Metric, desc *prometheus.Desc, name, url string) {
 	err := get(url)
 	c.say(name, err)
+	if err != nil && !c.seen(name) && c.soon() {
+		return
+	}
 	up := 0.0
 	if err == nil {
 		up = 1
 	}
-	return prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, up)
+	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, up)
+}
+
+// seen reports whether a thing has ever answered.
+func (c *collector) seen(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answered[name]
 }
 
 func get(url string) error {
@@ -165,6 +192,9 @@ func (c *collector) say(name string, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err == nil {
+		c.answered[name] = true
+	}
 	if c.said[name] == text {
 		return
 	}

@@ -66,7 +66,7 @@ func TestMetrics(t *testing.T) {
 
 	// Before anything was applied there is no state file, and the API starts.
 	assert.Equal(t, []string{
-		"sandbox_cluster_api_up 0", "sandbox_emulator_up 1",
+		"sandbox_emulator_up 1",
 		`sandbox_terraform_resources{module="infra",state="held"} 0`,
 		`sandbox_terraform_resources{module="infra",state="missing"} 0`,
 		`sandbox_terraform_resources{module="infra",state="unknown"} 0`,
@@ -83,13 +83,19 @@ func TestMetrics(t *testing.T) {
 	assert.Equal(t, want, scrape(t, h))
 	assert.Equal(t, want, scrape(t, h))
 
+	// What has answered is down from then on, not starting.
+	ready.Store(false)
+	want[0] = "sandbox_cluster_api_up 0"
+	assert.Equal(t, want, scrape(t, h))
+	ready.Store(true)
+
 	// What can't be seen is not missing.
 	broken.Store(true)
 	assert.Equal(t, []string{"sandbox_cluster_api_up 1", "sandbox_emulator_up 0"}, scrape(t, h))
 
 	for line, n := range map[string]int{
 		"emulator: ok\n": 1, "emulator: it answers 502 Bad Gateway\n": 1,
-		"cluster API: it answers 500 Internal Server Error\n": 1, "cluster API: ok\n": 1,
+		"cluster API: it answers 500 Internal Server Error\n": 2, "cluster API: ok\n": 2,
 		"Terraform module infra: ok\n": 1, "Terraform module infra: look for": 1,
 	} {
 		assert.Equal(t, n, strings.Count(log.String(), line), line)
@@ -105,5 +111,8 @@ func TestAScrapeOfNothingThatAnswersEnds(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-silent }))
 	defer srv.Close()
 	defer close(silent)
-	assert.Equal(t, []string{"sandbox_emulator_up 0"}, scrape(t, Handler(Config{Emulator: srv.URL}, io.Discard)))
+	c := newCollector(Config{Emulator: srv.URL}, io.Discard)
+	assert.Empty(t, scrape(t, handler(c)), "it may be starting")
+	c.soon = func() bool { return false }
+	assert.Equal(t, []string{"sandbox_emulator_up 0"}, scrape(t, handler(c)))
 }
