@@ -92,7 +92,7 @@ func (x *run) diagnose(ctx context.Context) error {
 			a := x.seen.alerts[0]
 			return &broken{
 				link: event.LinkFor,
-				why:  fmt.Sprintf("it has to hold for %s, and did for %s: pending since %s after the fault, value %s", x.now.For, ago(a.ActiveAt), a.ActiveAt.Sub(x.injected).Round(time.Second), figure(a.Value)),
+				why:  fmt.Sprintf("it has to hold for %s, and did for %s: pending since %s after the fault, value %s", model.Duration(x.now.For), ago(a.ActiveAt), a.ActiveAt.Sub(x.injected).Round(time.Second), figure(a.Value)),
 				try:  "a longer within:, or a shorter for: of the rule",
 			}
 		}

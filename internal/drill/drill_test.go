@@ -239,7 +239,7 @@ func TestADrillNamesTheBrokenLink(t *testing.T) {
 	}{
 		"metric absent":   {&chain{absent: true}, event.LinkMetric, "no target exposes available"},
 		"expression":      {&chain{untrue: true}, event.LinkExpression, `available is {deployment="web"} 3, needs == 0`},
-		"for":             {&chain{flaps: true, holds: time.Minute}, event.LinkFor, "has to hold for 1m0s"},
+		"for":             {&chain{flaps: true, holds: time.Minute}, event.LinkFor, "has to hold for 1m,"},
 		"alertmanager":    {&chain{unsent: true}, event.LinkAlertmanager, "Prometheus sends to http://alertmanager:9093"},
 		"inhibition":      {&chain{inhibited: true}, event.LinkRoute, "inhibited by Outage"},
 		"route":           {&chain{nowhere: true}, event.LinkRoute, "routed to nobody, which notifies nobody"},

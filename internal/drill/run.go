@@ -228,7 +228,7 @@ func (x *run) waitingFor() {
 	case !x.isDone(event.StageFiring):
 		note := "it was pending, and is not any more"
 		if len(x.seen.alerts) > 0 {
-			note = fmt.Sprintf("for %s of %s", time.Since(x.seen.alerts[0].ActiveAt).Round(time.Second), x.now.For)
+			note = fmt.Sprintf("for %s of %s", time.Since(x.seen.alerts[0].ActiveAt).Round(time.Second), model.Duration(x.now.For))
 		}
 		x.work(event.StageFiring, note)
 	case !x.isDone(event.StageRouted):

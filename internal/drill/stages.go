@@ -82,15 +82,15 @@ func (x *run) what(link event.DrillLink) string {
 	case event.LinkFault:
 		return "the fault of drill " + x.d.Alert + " is not there"
 	case event.LinkResolve:
-		return fmt.Sprintf("the alert %s is not resolved %s after the fault was undone", x.d.Alert, x.d.Resolves)
+		return fmt.Sprintf("the alert %s is not resolved %s after the fault was undone", x.d.Alert, model.Duration(x.d.Resolves))
 	}
 	if x.isDone(event.StageUndone) && x.isDone(event.StageDelivered) {
-		return fmt.Sprintf("nobody was told within %s that the alert %s is over", x.d.Resolves, x.d.Alert)
+		return fmt.Sprintf("nobody was told within %s that the alert %s is over", model.Duration(x.d.Resolves), x.d.Alert)
 	}
 	if x.isDone(event.StageFiring) {
-		return fmt.Sprintf("the alert %s fires, and is not delivered within %s", x.d.Alert, x.d.Within)
+		return fmt.Sprintf("the alert %s fires, and is not delivered within %s", x.d.Alert, model.Duration(x.d.Within))
 	}
-	return fmt.Sprintf("the alert %s does not fire within %s of the fault", x.d.Alert, x.d.Within)
+	return fmt.Sprintf("the alert %s does not fire within %s of the fault", x.d.Alert, model.Duration(x.d.Within))
 }
 
 func problem(err error) *event.Problem {
@@ -112,7 +112,7 @@ func cause(ctx context.Context) string {
 func labels(set model.LabelSet) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		if name != model.AlertNameLabel && string(name) != Marker {
+		if name != model.AlertNameLabel && name != model.MetricNameLabel && string(name) != Marker {
 			parts = append(parts, fmt.Sprintf("%s=%q", name, string(set[name])))
 		}
 	}

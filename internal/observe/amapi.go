@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -44,7 +45,7 @@ func alertsAt(ctx context.Context, base, matcher string) ([]SentAlert, error) {
 	}
 	body, err := request(ctx, http.MethodGet, address)
 	if err != nil {
-		return nil, fmt.Errorf("ask Alertmanager for its alerts: %w", err)
+		return nil, errors.New(shortError(err.Error()))
 	}
 	var alerts []SentAlert
 	if err := json.Unmarshal(body, &alerts); err != nil {
