@@ -297,6 +297,8 @@ func TestADrillThatRuns(t *testing.T) {
 		<-ctx.Done()
 		return fmt.Errorf("drill Slow: %w", context.Cause(ctx))
 	}
+	d.emit(event.Envelope{DrillChanged: &event.DrillChanged{Alert: "Down", State: event.DrillRunning, Started: dawn.Add(-time.Hour)}}) // it was killed
+	d.look()
 	d.types("jD")
 	_, cmd := d.Update(tea.KeyPressMsg{Code: 'y', Text: "y"})
 	ended := make(chan tea.Msg, 1)

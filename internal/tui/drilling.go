@@ -184,7 +184,7 @@ func (m *model) drilled(i intent) tea.Cmd {
 
 // startDrill runs a drill outside of Update, for as long as it takes.
 func (m *model) startDrill(d Driller, alerts []string, what string) tea.Cmd {
-	m.drill = what
+	m.drill, m.drillFrom = what, m.now()
 	ctx, running := m.ctx, m.drilling
 	return func() tea.Msg {
 		return drillMsg{what: what, err: running.run(ctx, func(ctx context.Context) error { return d.Drill(ctx, alerts, alerts == nil) })}
@@ -226,8 +226,8 @@ func (m *model) drillLine() span {
 		return in(toneBusy, " undoing the fault of "+m.drill+dots)
 	}
 	for _, d := range m.state.Drills {
-		if d.State != event.DrillRunning {
-			continue
+		if d.State != event.DrillRunning || d.Started.Before(m.drillFrom) {
+			continue // one that was killed is recorded as running
 		}
 		at := d.Stage()
 		text := string(at.Name)

@@ -69,6 +69,8 @@ type model struct {
 	drill    string   // the drill that runs here, or ""
 	undoing  bool     // it was ended, and undoes its fault
 	drilling *drilling
+	// drillFrom is when it began.
+	drillFrom time.Time
 
 	layout layout
 	zones  [screens][2]int // the columns of the tabs
