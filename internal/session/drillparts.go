@@ -19,10 +19,6 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/stack"
 )
 
-// drillEvaluation is how often the rules of a drill's copy are evaluated: more
-// often than others, since somebody waits.
-const drillEvaluation = 2 * time.Second
-
 // settleTime is what an alert gets, beyond the range that its rule looks back, to
 // be inactive before anything is broken.
 const settleTime = time.Minute
@@ -64,8 +60,8 @@ func (s *Session) alertNames() ([]string, error) {
 }
 
 // watch completes a drill with the rules that it watches: a compressed copy, or
-// the rules themselves.
-func (s *Session) watch(ctx context.Context, p *prepared) error {
+// the rules themselves. In real time these get the time that they need.
+func (s *Session) watch(ctx context.Context, p *prepared, realTime bool) error {
 	groups, err := s.ruleGroups()
 	if err != nil {
 		return err
@@ -74,7 +70,7 @@ func (s *Session) watch(ctx context.Context, p *prepared) error {
 	if err != nil {
 		return err
 	}
-	opt := rules.Options{Alert: p.Alert, Factor: p.Compress, Scrape: scrape, Evaluation: drillEvaluation}
+	opt := rules.Options{Alert: p.Alert, Factor: p.Compress, Scrape: scrape, Evaluation: stack.DrillEvaluation}
 	if p.Compress > 1 {
 		p.Marker = p.Fault.ID
 		opt.Label = rules.Label{Name: drill.Marker, Value: p.Marker}
@@ -91,6 +87,8 @@ func (s *Session) watch(ctx context.Context, p *prepared) error {
 	p.Settle = settleTime + longest
 	if p.Compress > 1 {
 		p.rules, err = c.YAML()
+	}
+	if err != nil || !realTime {
 		return err
 	}
 	// The times of the stack file are those of compressed rules.

@@ -186,7 +186,7 @@ func (s *Session) prepareDrill(ctx context.Context, spec stack.Drill, opt DrillO
 		}
 		p.Load = load
 	}
-	return p, s.watch(ctx, &p)
+	return p, s.watch(ctx, &p, opt.RealTime)
 }
 
 // compressOf is what the durations of a drill's rules are divided by.
