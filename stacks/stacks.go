@@ -23,7 +23,7 @@ var Schema []byte
 // folders (node_modules, .terraform) stays out.
 //
 //go:embed minimal/stack.yaml minimal/app all:minimal/chart
-//go:embed web-app/stack.yaml web-app/alerts.yaml web-app/dashboards/*.json web-app/terraform/*.tf
+//go:embed web-app/stack.yaml web-app/alerts.yaml web-app/tests/*.yaml web-app/dashboards/*.json web-app/terraform/*.tf
 //go:embed web-app/app/Dockerfile web-app/app/.dockerignore web-app/app/*.json web-app/app/src web-app/app/test
 //go:embed all:web-app/chart
 var content embed.FS

@@ -117,7 +117,7 @@ func TestParseRulesReadsTheStacksRules(t *testing.T) {
 			alerts = append(alerts, r.Alert)
 		}
 	}
-	want := "PodCrashLooping HighMemoryUsage WebAppDown WebAppReplicasMissing OrdersFailing OrdersDependencyDown SlowRequests"
+	want := "PodCrashLooping HighMemoryUsage HighCPUUsage EmulatorDown ClusterAPIDown TerraformDrift WebAppDown WebAppReplicasMissing OrdersFailing OrdersDependencyDown SlowRequests OrdersBacklog"
 	if got := strings.Join(alerts, " "); got != want {
 		t.Errorf("got %s", got)
 	}

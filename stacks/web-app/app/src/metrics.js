@@ -20,6 +20,11 @@ export function createMetrics({ defaults = true } = {}) {
       registers: [registry],
     }),
     ordersFailed,
+    queueMessages: new Gauge({
+      name: "orders_queue_messages",
+      help: "Messages that wait in the queue, when it was last asked.",
+      registers: [registry],
+    }),
     dependencyUp: new Gauge({
       name: "dependency_up",
       help: "Whether the last look at a dependency succeeded (1) or not (0).",

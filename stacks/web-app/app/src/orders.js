@@ -91,7 +91,9 @@ export class Orders {
   async #depth() {
     const names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
     const { Attributes = {} } = await this.sqs.send(new GetQueueAttributesCommand({ QueueUrl: this.queueUrl, AttributeNames: names }));
-    return { waiting: Number(Attributes[names[0]] ?? 0), inFlight: Number(Attributes[names[1]] ?? 0) };
+    const depth = { waiting: Number(Attributes[names[0]] ?? 0), inFlight: Number(Attributes[names[1]] ?? 0) };
+    this.metrics.queueMessages.set(depth.waiting);
+    return depth;
   }
 
   async #step(step, run) {

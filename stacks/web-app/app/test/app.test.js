@@ -96,6 +96,16 @@ test("health ignores dependencies, readiness names the one that fails", async ()
   assert.match((await call("/metrics")).text, /^dependency_up\{dependency="bucket"\} 0$/m);
 });
 
+test("the messages that wait are counted whenever the queue is asked", async () => {
+  const { call } = await serve();
+  sqs.messages = [{}, {}, {}];
+  assert.equal((await call("/ready")).status, 200);
+  assert.match((await call("/metrics")).text, /^orders_queue_messages 3$/m);
+  sqs.messages = [];
+  assert.equal((await call("/orders")).status, 200);
+  assert.match((await call("/metrics")).text, /^orders_queue_messages 0$/m);
+});
+
 test("a readiness result is used again until it is old", async () => {
   let time = 0;
   const { call } = await serve({ readyCacheMs: 1000, now: () => time });

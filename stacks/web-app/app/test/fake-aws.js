@@ -33,6 +33,15 @@ export class FakeSQS {
       case "SendMessageCommand":
         this.messages.push(JSON.parse(command.input.MessageBody));
         return { MessageId: `m-${this.messages.length}` };
+      case "SendMessageBatchCommand": {
+        const { Entries } = command.input;
+        if (Entries.length > 10) throw new Error("TooManyEntriesInBatchRequest");
+        this.messages.push(...Entries.map((entry) => JSON.parse(entry.MessageBody)));
+        return { Successful: Entries.map(({ Id }) => ({ Id })) };
+      }
+      case "PurgeQueueCommand":
+        this.messages = [];
+        return {};
       case "GetQueueAttributesCommand":
         return { Attributes: { ApproximateNumberOfMessages: String(this.messages.length), ApproximateNumberOfMessagesNotVisible: "0" } };
       default:
