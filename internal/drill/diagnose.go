@@ -36,8 +36,10 @@ func (x *run) value(ctx context.Context) {
 		}
 		c := conditions[0]
 		if v, err := x.Prometheus.Query(ctx, c.Expr); err == nil {
-			x.now.Value = fmt.Sprintf("%s, needs %s %s", shown(v, false), c.Op, c.Threshold)
-			x.emit()
+			if text := fmt.Sprintf("%s, needs %s %s", shown(v, false), c.Op, c.Threshold); text != x.now.Value {
+				x.now.Value = text
+				x.emit()
+			}
 			return
 		}
 	}
