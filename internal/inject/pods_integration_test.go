@@ -366,20 +366,47 @@ func TestCPU(t *testing.T) {
 	f.healthy(1)
 }
 
+// in is the command that runs a shell script in a pod's container, on its node.
+func in(p corev1.Pod, script string) string {
+	_, id, _ := strings.Cut(p.Status.ContainerStatuses[0].ContainerID, "://")
+	return fmt.Sprintf("ctr -n k8s.io tasks exec --exec-id x-$$ %s busybox sh -c '%s' </dev/null", id, script)
+}
+
 func TestCutPods(t *testing.T) {
 	f := newField(t, 2)
 	// reach asks the last of the pods from the first one, as one pod asks another.
 	reach := func() bool {
 		pods := f.pods()
-		_, id, _ := strings.Cut(pods[0].Status.ContainerStatuses[0].ContainerID, "://")
-		return strings.Contains(f.node(fmt.Sprintf("ctr -n k8s.io tasks exec --exec-id probe-$$ %s busybox nc -w 2 %s 8080 </dev/null 2>&1", id, pods[len(pods)-1].Status.PodIP)), "ok")
+		return strings.Contains(f.node(in(pods[0], "busybox nc -w 2 "+pods[len(pods)-1].Status.PodIP+" 8080")), "ok")
 	}
 	f.eventually(reach, "the pods don't reach each other")
-	rec, killed := f.inject(stack.Inject{Cut: &stack.CutFault{Selector: "app=web"}})
-	require.False(t, reach(), "the pods still reach each other")
-	assert.Contains(t, f.node("busybox nc -w 2 "+f.pods()[0].Status.PodIP+" 8080 </dev/null 2>&1 || bash -c 'exec 3<>/dev/tcp/"+f.pods()[0].Status.PodIP+"/8080; head -n 1 <&3'"), "ok", "the node is to reach its pods")
 
-	// New pods are cut off as well, and what else is put first is put behind.
+	// A connection that is open when the network is cut: the client writes a
+	// line before and one after that.
+	pods := f.pods()
+	background := func(p corev1.Pod, script string) { f.node("(setsid " + in(p, script) + " >/dev/null 2>&1 &)") }
+	background(pods[1], "busybox sleep 1000 | busybox nc -l -p 9090 >/got")
+	f.eventually(func() bool { return strings.Contains(f.node(in(pods[1], "busybox netstat -ltn")), ":9090") }, "nothing listens")
+	background(pods[0], "(echo before; while [ ! -f /go ]; do busybox sleep 1; done; echo after; busybox sleep 100) | busybox nc "+pods[1].Status.PodIP+" 9090")
+	got := func() string { return f.node(in(pods[1], "busybox cat /got")) }
+	f.eventually(func() bool { return strings.Contains(got(), "before") }, "the pods are not connected")
+
+	spec := stack.Inject{Cut: &stack.CutFault{Selector: "app=web"}}
+	rec, killed := f.inject(spec)
+	require.False(t, reach(), "the pods still reach each other")
+	f.node(in(pods[0], "echo >/go"))
+	address := f.pods()[0].Status.PodIP
+	assert.Contains(t, f.node("bash -c 'exec 3<>/dev/tcp/"+address+"/8080; head -n 1 <&3'"), "ok", "the node is to reach its pods")
+	require.False(t, reach())
+	assert.NotContains(t, got(), "after", "the connection is still there")
+	killed()
+	f.undo(rec)
+	f.eventually(func() bool { return strings.Contains(got(), "after") }, "the connection does not come back")
+
+	// New pods are cut off as well, and rules that others put first are put behind.
+	rec, killed = f.inject(spec)
+	f.node("iptables -I FORWARD -j ACCEPT")
+	defer func() { f.node("iptables -D FORWARD -j ACCEPT") }()
 	before := f.uids()
 	require.NoError(t, f.kube.CoreV1().Pods(f.namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "app=web"}))
 	f.eventually(func() bool {
@@ -391,12 +418,17 @@ func TestCutPods(t *testing.T) {
 		return true
 	}, "the pods are not replaced")
 	f.healthy(2)
+	chain := "SANDBOX-" + rec.ID[strings.LastIndexByte(rec.ID, '-')+1:]
 	f.eventually(func() bool {
-		return strings.Count(f.node("iptables -S"), "-s "+f.pods()[0].Status.PodIP+"/32 -j DROP") == 1
-	}, "the new pod is not cut off")
+		rules := f.node("iptables -S")
+		for _, p := range f.pods() {
+			if !strings.Contains(rules, "-s "+p.Status.PodIP+"/32 -j DROP") {
+				return false
+			}
+		}
+		return strings.Count(rules, "-A "+chain) == 4 && strings.HasPrefix(f.node("iptables -S FORWARD | sed 1d"), "-A FORWARD -j "+chain)
+	}, "the new pods are not cut off")
 	require.False(t, reach(), "the new pods reach each other")
-	rules := strings.Count(f.node("iptables -S"), "-j DROP")
-	assert.GreaterOrEqual(t, rules, 4)
 
 	killed()
 	f.undo(rec)
