@@ -6,6 +6,7 @@ package exporter
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,9 +35,9 @@ type Config struct {
 
 const (
 	probeTimeout = 2 * time.Second
-	// checkTimeout bounds a look at all resources of a module. A scrape may take
-	// longer than that, but not by much.
-	checkTimeout = 4 * time.Second
+	// checkTimeout bounds a look at all resources of a module. It has to be over
+	// before a scrape is.
+	checkTimeout = 3 * time.Second
 	// grace is how long what has never answered is starting, and not down.
 	grace = 2 * time.Minute
 )
@@ -98,32 +99,42 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect looks at everything at the same time.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	// Nothing is asked any further of an emulator that does not answer.
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
 	var all sync.WaitGroup
 	if c.Emulator != "" {
-		all.Go(func() { c.probe(ch, emulatorUp, "emulator", c.Emulator+"/_localstack/health") })
+		all.Go(func() {
+			if !c.probe(ch, emulatorUp, "emulator", c.Emulator+"/_localstack/health") {
+				cancel(errNoEmulator)
+			}
+		})
 	}
 	if c.Cluster != "" {
 		all.Go(func() { c.probe(ch, clusterUp, "cluster API", c.Cluster+"/readyz") })
 	}
 	for name, file := range c.Modules {
-		all.Go(func() { c.module(ch, name, file) })
+		all.Go(func() { c.module(ctx, ch, name, file) })
 	}
 	all.Wait()
 }
 
+var errNoEmulator = errors.New("the emulator does not answer")
+
 // probe asks for a URL: what answers with success is up. What is only starting has
 // no series: nobody is to be alarmed by it.
-func (c *collector) probe(ch chan<- prometheus.Metric, desc *prometheus.Desc, name, url string) {
+func (c *collector) probe(ch chan<- prometheus.Metric, desc *prometheus.Desc, name, url string) (up bool) {
 	err := get(url)
 	c.say(name, err)
 	if err != nil && !c.seen(name) && c.soon() {
-		return
+		return false
 	}
-	up := 0.0
+	value := 0.0
 	if err == nil {
-		up = 1
+		value = 1
 	}
-	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, up)
+	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
+	return err == nil
 }
 
 // seen reports whether a thing has ever answered.
@@ -153,8 +164,8 @@ func get(url string) error {
 
 // module counts the resources of a module. Where that can't be known, it has no
 // series: what is not seen is not missing.
-func (c *collector) module(ch chan<- prometheus.Metric, name, file string) {
-	count, err := c.count(file)
+func (c *collector) module(ctx context.Context, ch chan<- prometheus.Metric, name, file string) {
+	count, err := c.count(ctx, file)
 	c.say("Terraform module "+name, err)
 	if err != nil {
 		return
@@ -164,16 +175,19 @@ func (c *collector) module(ch chan<- prometheus.Metric, name, file string) {
 	}
 }
 
-func (c *collector) count(file string) (map[existence.Verdict]int, error) {
+func (c *collector) count(ctx context.Context, file string) (map[existence.Verdict]int, error) {
 	list, err := existence.ReadState(file)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	verdicts, err := existence.Checker{
 		Endpoint: c.Emulator, Region: c.Region, AccessKey: c.AccessKey, SecretKey: c.SecretKey,
 	}.Check(ctx, list)
+	if err != nil && errors.Is(context.Cause(ctx), errNoEmulator) {
+		return nil, errNoEmulator
+	}
 	if err != nil {
 		return nil, err
 	}

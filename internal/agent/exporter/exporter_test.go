@@ -96,7 +96,7 @@ func TestMetrics(t *testing.T) {
 	for line, n := range map[string]int{
 		"emulator: ok\n": 1, "emulator: it answers 502 Bad Gateway\n": 1,
 		"cluster API: it answers 500 Internal Server Error\n": 2, "cluster API: ok\n": 2,
-		"Terraform module infra: ok\n": 1, "Terraform module infra: look for": 1,
+		"Terraform module infra: ok\n": 1,
 	} {
 		assert.Equal(t, n, strings.Count(log.String(), line), line)
 	}
@@ -106,13 +106,33 @@ func TestWhatIsNotThereHasNoMetrics(t *testing.T) {
 	assert.Empty(t, scrape(t, Handler(Config{}, io.Discard)))
 }
 
+// The emulator answers, but not to the questions about resources.
+func TestQuestionsThatAreNotAnswered(t *testing.T) {
+	emulator := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/_localstack/health" {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}))
+	defer emulator.Close()
+	file := filepath.Join(t.TempDir(), "terraform.tfstate")
+	require.NoError(t, os.WriteFile(file, []byte(stateFile), 0o600))
+	var log bytes.Buffer
+	h := Handler(Config{Emulator: emulator.URL, Modules: map[string]string{"infra": file}, Region: "us-east-1"}, &log)
+	assert.Equal(t, []string{"sandbox_emulator_up 1"}, scrape(t, h))
+	assert.Contains(t, log.String(), "Terraform module infra: look for aws_s3_bucket.")
+}
+
 func TestAScrapeOfNothingThatAnswersEnds(t *testing.T) {
 	silent := make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-silent }))
 	defer srv.Close()
 	defer close(silent)
-	c := newCollector(Config{Emulator: srv.URL}, io.Discard)
+	file := filepath.Join(t.TempDir(), "terraform.tfstate")
+	require.NoError(t, os.WriteFile(file, []byte(stateFile), 0o600))
+	var log bytes.Buffer
+	c := newCollector(Config{Emulator: srv.URL, Modules: map[string]string{"infra": file}}, &log)
 	assert.Empty(t, scrape(t, handler(c)), "it may be starting")
 	c.soon = func() bool { return false }
 	assert.Equal(t, []string{"sandbox_emulator_up 0"}, scrape(t, handler(c)))
+	assert.Equal(t, 1, strings.Count(log.String(), "Terraform module infra: the emulator does not answer\n"))
 }
