@@ -18,8 +18,10 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
 
-// expiry is how long a copy of the program stays that no container uses.
-const expiry = 24 * time.Hour
+// expiry is how long a copy of the program stays that no container of this engine
+// uses. One of another engine's would be missed by its next start only, and up
+// mends that.
+const expiry = time.Hour
 
 // program is the copy of this program that containers run.
 type program struct {
