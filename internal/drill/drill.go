@@ -82,6 +82,8 @@ type Runner struct {
 	// Keep records a fault before it is injected; Forget, once it is undone.
 	Keep   func(inject.Record) error
 	Forget func(inject.Record) error
+	// Undo undoes a fault, with all that belongs to it.
+	Undo func(context.Context, inject.Record) error
 	// Ready waits until the stack is healthy, so that a drill does not take what
 	// the one before it has left behind for its own doing. note says what it
 	// waits for. Nil does not wait.

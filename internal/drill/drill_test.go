@@ -197,6 +197,7 @@ func (c *chain) drill(within time.Duration) (Runner, Drill) {
 		Prometheus: c, Alertmanager: c, Receiver: c, Emit: func(event.DrillChanged) {},
 		Keep:   func(inject.Record) error { c.kept++; return nil },
 		Forget: func(inject.Record) error { c.forgotten++; return nil },
+		Undo:   c.Undo,
 	}
 	return runner, Drill{
 		Alert: "Down", Watched: []Watched{{Expr: "available == 0", For: c.holds}}, Marker: c.marker, Injector: c,

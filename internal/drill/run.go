@@ -27,6 +27,7 @@ type run struct {
 	// What the last look saw.
 	seen     look
 	injected time.Time
+	mending  time.Time // when it began to be undone
 	undone   time.Time
 	// fired are the fingerprints that a receiver was told of.
 	fired map[string]bool
@@ -250,7 +251,8 @@ func (x *run) undo(ctx context.Context) error {
 	if !interrupted {
 		x.work(event.StageUndone, "")
 	}
-	if err := x.d.Injector.Undo(ctx, x.d.Fault); err != nil {
+	x.mending = time.Now()
+	if err := x.Undo(ctx, x.d.Fault); err != nil {
 		return x.faultFailed(ctx, "is not undone", err)
 	}
 	if err := x.Forget(x.d.Fault); err != nil {
@@ -291,7 +293,7 @@ func (x *run) resolve(ctx context.Context) error {
 		x.lookAtReceiver(ctx)
 		for _, n := range x.seen.delivered {
 			for _, a := range n.Alerts {
-				if a.Status == statusResolved && !n.ReceivedAt.Before(x.undone) {
+				if a.Status == statusResolved && !n.ReceivedAt.Before(x.mending) {
 					delete(x.fired, a.Fingerprint)
 				}
 			}

@@ -45,7 +45,7 @@ func (f execFault) Inject(ctx context.Context, rec Record) error {
 	if err := rec.read(&c); err != nil {
 		return err
 	}
-	return f.run(ctx, c.Component, c.Run)
+	return runIn(ctx, f.w, c.Component, c.Run)
 }
 
 func (f execFault) Undo(ctx context.Context, rec Record) error {
@@ -53,13 +53,13 @@ func (f execFault) Undo(ctx context.Context, rec Record) error {
 	if err := rec.read(&c); err != nil {
 		return err
 	}
-	return f.run(ctx, c.Component, c.Undo)
+	return runIn(ctx, f.w, c.Component, c.Undo)
 }
 
-// run runs a command, which has to end well.
-func (f execFault) run(ctx context.Context, component string, command []string) error {
+// runIn runs a command in a component; it has to end well.
+func runIn(ctx context.Context, w World, component string, command []string) error {
 	var out tail
-	exit, err := f.w.Exec(ctx, component, command, &out)
+	exit, err := w.Exec(ctx, component, command, &out)
 	if err != nil {
 		return fmt.Errorf("run %s in %s: %w", quote(command), component, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
@@ -35,6 +36,9 @@ type Record struct {
 	// Level is what has to be there for the fault to be undone.
 	Level Level     `json:"level"`
 	Since time.Time `json:"since"`
+	// Cleanup is a command that removes what a drill has left besides its fault;
+	// it runs after that is undone.
+	Cleanup *stack.Command `json:"cleanup,omitempty"`
 	// Data is the injector's own.
 	Data json.RawMessage `json:"data,omitempty"`
 }
@@ -137,13 +141,37 @@ func New(spec stack.Inject, w World) (Injector, error) {
 	return build(spec, w), nil
 }
 
-// Undo mends a fault of this or an earlier process.
+// Undo mends a fault of this or an earlier process, and cleans up after its drill.
 func Undo(ctx context.Context, rec Record, w World) error {
 	build, ok := builders[rec.Kind]
 	if !ok {
 		return fmt.Errorf("undo %s: unknown fault %q", rec.ID, rec.Kind)
 	}
-	return build(stack.Inject{}, w).Undo(ctx, rec)
+	if err := build(stack.Inject{}, w).Undo(ctx, rec); err != nil {
+		return err
+	}
+	if rec.Cleanup == nil {
+		return nil
+	}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		return struct{}{}, runIn(ctx, w, rec.Cleanup.Component, rec.Cleanup.Run)
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(cleanupPoll)), backoff.WithMaxElapsedTime(cleanupTimeout))
+	return err
+}
+
+// What was broken may take a moment until a command in it can do its work again.
+const (
+	cleanupPoll    = 2 * time.Second
+	cleanupTimeout = 30 * time.Second
+)
+
+// CleanUp adds to a record the command that removes what its drill leaves besides
+// the fault. It runs in a component that is there when the cluster is.
+func (rec *Record) CleanUp(c *stack.Command) {
+	rec.Cleanup = c
+	if c != nil && rec.Level == LevelEngine {
+		rec.Level = LevelCluster
+	}
 }
 
 // builders make the injector of each kind of fault. To undo one, its record has

@@ -185,6 +185,7 @@ func (s *Session) prepareDrill(ctx context.Context, spec stack.Drill, opt DrillO
 			return p, fmt.Errorf("drill %s: %w", spec.Alert, err)
 		}
 		p.Load = load
+		p.Fault.CleanUp(spec.Load.Cleanup)
 	}
 	return p, s.watch(ctx, &p, opt.RealTime)
 }
@@ -308,7 +309,9 @@ func (s *Session) drill(ctx context.Context, p prepared, after bool, opt DrillOp
 	}
 	runner := drill.Runner{
 		Prometheus: prom, Alertmanager: am, Receiver: receiver,
-		Keep: s.keepFault, Forget: s.forgetFault, Emit: say, KeepBroken: opt.KeepBroken,
+		Keep: s.keepFault, Forget: s.forgetFault,
+		Undo: func(ctx context.Context, rec inject.Record) error { return inject.Undo(ctx, rec, s.world()) },
+		Emit: say, KeepBroken: opt.KeepBroken,
 	}
 	if after && !opt.Force {
 		runner.Ready = s.readyForDrill
@@ -343,8 +346,12 @@ func timesOf(d event.DrillChanged) string {
 		name event.StageName
 		word string
 	}{
-		{event.StagePending, "pending"}, {event.StageFiring, "firing"}, {event.StageDelivered, "delivered"},
-		{event.StageUndone, "undone"}, {event.StageResolved, "resolved"}, {event.StageNotified, "told"},
+		{event.StagePending, "pending"},
+		{event.StageFiring, "firing"},
+		{event.StageDelivered, "delivered"},
+		{event.StageUndone, "undone"},
+		{event.StageResolved, "resolved"},
+		{event.StageNotified, "told"},
 	} {
 		if at := d.When(s.name); !at.IsZero() {
 			parts = append(parts, fmt.Sprintf("%s +%ds", s.word, int(at.Sub(injected).Seconds())))

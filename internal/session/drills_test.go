@@ -125,7 +125,8 @@ func TestWhatIsKnownOfAnAlert(t *testing.T) {
 		"tested":     {Alert{Tested: true}, []string{"test"}, "never fired", "none declared"},
 		"drilled": {
 			Alert{Fired: true, Drill: "x", LastDrill: &event.DrillChanged{State: event.DrillPassed, Finished: time.Now().Add(-3 * time.Minute)}},
-			[]string{"drill", "has fired"}, "", "passed 3m ago",
+			[]string{"drill", "has fired"},
+			"", "passed 3m ago",
 		},
 		"failed": {
 			Alert{Drill: "x", LastDrill: &event.DrillChanged{State: event.DrillFailed, Finished: time.Now().Add(-50 * time.Hour), Error: &event.Problem{Why: "metric absent"}}},

@@ -39,6 +39,9 @@ func (s *Stack) checkDrills(groups *rulefmt.RuleGroups, receivers []string, r *r
 		}
 		s.checkDrillReceiver(ptr, d, receivers, r)
 		s.checkInject(ptr+"/inject", d.Inject, r)
+		if d.Load != nil && d.Load.Cleanup != nil {
+			s.checkExec(ptr+"/load/cleanup/component", d.Load.Cleanup.Component, r)
+		}
 	}
 }
 

@@ -205,6 +205,17 @@ type DrillLoad struct {
 	Body string `json:"body,omitempty"`
 	// Requests a second. Default: 2.
 	Rate int `json:"rate,omitempty" jsonschema:"minimum=1,maximum=100"`
+	// Command that removes what the requests have left. It runs when the fault is
+	// undone, and may run more than once.
+	Cleanup *Command `json:"cleanup,omitempty"`
+}
+
+// Command is a command in a component.
+type Command struct {
+	// Component to run it in, as `sandbox shell` takes it: release/web-app, aws.
+	Component string `json:"component" jsonschema:"minLength=1"`
+	// Command, with its arguments.
+	Run []string `json:"run" jsonschema:"minItems=1"`
 }
 
 // What a TerraformFault does to its resource.
