@@ -20,7 +20,7 @@ GOLANGCI_VERSION    := v2.15.0
 GOFUMPT_VERSION     := v0.12.0
 GOVULNCHECK_VERSION := v1.9.0
 
-.PHONY: demo build check test e2e bench captures lint vuln golden generate setup engine clean help
+.PHONY: demo build check test e2e e2e-drills bench captures lint vuln golden generate setup engine clean help
 
 demo: setup build ## bring the web-app stack up on this machine and show its health (STACK=minimal for another)
 	bin/sandbox doctor $(STACK) --fix --yes
@@ -37,6 +37,9 @@ test: engine check ## everything: check, the stacks' own tests, integration and 
 
 e2e: engine ## only the e2e scenarios (RUN=regexp selects)
 	go test -tags "$(TAGS) e2e" -count=1 -timeout 60m -v -run '$(or $(RUN),.)' ./e2e/...
+
+e2e-drills: engine ## every drill of web-app twice, every broken link, a kill in every fault (RUN=regexp selects)
+	go test -tags "$(TAGS) e2e drills" -count=1 -timeout 90m -v -run '$(or $(RUN),TestAllDrills|TestBrokenLinks|TestKilledDrills)' ./e2e
 
 bench: engine ## compare `sandbox up` with the same work by hand, side by side
 	go test -tags "$(TAGS) bench" -count=1 -timeout 60m -v ./e2e/bench/...

@@ -44,7 +44,7 @@ func TestWebApp(t *testing.T) {
 		st := w.status(name)
 		for _, want := range []string{
 			"cluster", "aws", "aws/s3", "aws/sqs", "terraform/infra", "image/web-app", "release/web-app",
-			"observe/prometheus", "observe/alertmanager", "observe/grafana", "observe/rules",
+			"observe/prometheus", "observe/alertmanager", "observe/grafana", "observe/rules", "observe/exporter",
 		} {
 			h := component(t, st, want)
 			switch {
@@ -89,6 +89,12 @@ func TestWebApp(t *testing.T) {
 		}
 	})
 	t.Run("a killed pod must show and heal", func(t *testing.T) { killedPod(t, w, name, env) })
+	t.Run("a drill must prove its alert, and leave nothing", func(t *testing.T) { drilled(t, w, name, env) })
+	t.Run("the unit tests of the rules must pass", func(t *testing.T) {
+		if res := w.run("alerts", "test", "web-app", "--progress", "plain"); res.code != 0 || !strings.Contains(res.stderr, "tests of alerts") {
+			t.Errorf("exit %d\n%s", res.code, res.stderr)
+		}
+	})
 	t.Run("an emulator that lost its state must be filled again", func(t *testing.T) { lostEmulator(t, w, name, env) })
 	t.Run("the dashboard must show faults and their repair", func(t *testing.T) { faultsOnScreen(t, w, name, env) })
 	t.Run("down must leave nothing", func(t *testing.T) {

@@ -28,8 +28,8 @@ trap cleanup EXIT
 cleanup
 run bin/sandbox up minimal --name integration --ports auto --progress plain
 run bin/sandbox exec --name integration -- sh -c 'SANDBOX_TEST_KUBECONFIG=$KUBECONFIG exec "$@"' sh \
-  go test -tags "$tags integration" -count=1 -timeout 20m ./internal/release
+  go test -tags "$tags integration" -count=1 -timeout 30m -p 1 ./internal/release ./internal/inject
 cleanup
 run go test -tags "$tags integration" -count=1 -timeout 40m -p 1 \
-  ./images/... ./internal/aws ./internal/cluster ./internal/doctor ./internal/image ./internal/live ./internal/observe ./internal/packages \
+  ./images/... ./internal/agent/... ./internal/aws ./internal/cluster ./internal/doctor ./internal/image ./internal/live ./internal/observe ./internal/packages \
   ./internal/runtime/... ./internal/terraform

@@ -234,7 +234,7 @@ func (s *Session) runDrills(ctx context.Context, list []prepared, opt DrillOptio
 			}
 		}
 	}
-	if !(failed > 0 && opt.KeepBroken) {
+	if failed == 0 || !opt.KeepBroken {
 		err = s.endDrills(ctx)
 	}
 	switch {
