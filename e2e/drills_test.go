@@ -169,9 +169,7 @@ func TestKilledDrills(t *testing.T) {
 			}
 			w.mustUp(name, stack)
 			w.assertNothingOfDrills(name)
-			if st := w.status(name); !st.State.Healthy() {
-				t.Errorf("%s is %s: %+v", name, st.State, st.Components)
-			}
+			w.must("status", "--name", name, "--wait", "1m")
 			if last := w.lastDrill(name, "Kind"+kind); last.State != event.DrillInterrupted {
 				t.Errorf("the killed drill is %s", last.State)
 			}

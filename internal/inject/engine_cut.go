@@ -35,6 +35,7 @@ type endpoint struct {
 	Container string   `json:"container"`
 	Aliases   []string `json:"aliases,omitempty"`
 	IP        string   `json:"ip"`
+	MAC       string   `json:"mac,omitempty"`
 }
 
 func newCutComponent(spec *stack.CutFault, w World) Injector {
@@ -56,13 +57,9 @@ func (f cutComponent) Prepare(ctx context.Context) (Record, error) {
 		if ip == "" {
 			return Record{}, fault.New(fault.Invalid, f.component+" can't be cut off", "its container "+c.Name+" is not on the network "+f.w.Network, "sandbox status")
 		}
-		u.Endpoints = append(u.Endpoints, endpoint{Container: c.Name, Aliases: c.Aliases[f.w.Network], IP: ip})
+		u.Endpoints = append(u.Endpoints, endpoint{Container: c.Name, Aliases: c.Aliases[f.w.Network], IP: ip, MAC: c.MACs[f.w.Network]})
 	}
-	level := LevelEngine
-	if f.component == emulatorComponent { // pods have to be told where it is then
-		level = LevelCluster
-	}
-	return newRecord("cut", "cut the network of "+f.component, level, u, "component "+f.component)
+	return newRecord("cut", "cut the network of "+f.component, LevelEngine, u, "component "+f.component)
 }
 
 func (f cutComponent) Inject(ctx context.Context, rec Record) error {
@@ -91,7 +88,7 @@ func (f cutComponent) Undo(ctx context.Context, rec Record) error {
 	for _, e := range u.Endpoints {
 		failed = append(failed, f.w.mend(ctx, []string{e.Container}, func(c runtime.Container) error { return f.plug(ctx, u, e, c) }))
 	}
-	if err := errors.Join(failed...); err != nil || u.Component != emulatorComponent {
+	if err := errors.Join(failed...); err != nil || u.Component != emulatorComponent || f.w.LeadEmulator == nil {
 		return err
 	}
 	if err := f.w.LeadEmulator(ctx, "", 0); err != nil {
@@ -111,8 +108,8 @@ func (f cutComponent) Undo(ctx context.Context, rec Record) error {
 
 // plug puts a container on the network again, unless it is on it. Only a node
 // gets its address back, as all in the cluster goes by that: an address that is
-// asked for stays with the container, which can't be started any more where
-// another one has taken it. The others are found by their names.
+// asked for stays with the container, and another one may have taken it when it
+// is started next. The others are found by their names.
 func (f cutComponent) plug(ctx context.Context, u unplugged, e endpoint, c runtime.Container) error {
 	if _, on := c.Aliases[u.Network]; on {
 		return nil
@@ -121,13 +118,13 @@ func (f cutComponent) plug(ctx context.Context, u unplugged, e endpoint, c runti
 	if u.Component != clusterComponent {
 		return f.w.Engine.ConnectNetwork(ctx, u.Network, c.ID, back)
 	}
-	back.IP = e.IP
+	back.IP, back.MAC = e.IP, e.MAC // with another MAC, neighbours would look for it in vain for a while
 	err := f.w.Engine.ConnectNetwork(ctx, u.Network, c.ID, back)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
 	// The address is taken. A node with another one can at least be reached.
-	back.IP = ""
+	back.IP, back.MAC = "", ""
 	if again := f.w.Engine.ConnectNetwork(ctx, u.Network, c.ID, back); again != nil {
 		return errors.Join(err, again)
 	}

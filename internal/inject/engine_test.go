@@ -226,7 +226,7 @@ func TestPodsFindTheEmulatorAfterItWasCut(t *testing.T) {
 	in := newCutComponent(&stack.CutFault{Component: "aws"}, w)
 	rec, err := in.Prepare(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, LevelCluster, rec.Level)
+	assert.Equal(t, LevelEngine, rec.Level)
 	require.NoError(t, in.Inject(t.Context(), rec))
 
 	require.ErrorContains(t, newCutComponent(nil, w).Undo(t.Context(), kept(t, rec)), "no cluster")

@@ -97,7 +97,7 @@ type World struct {
 	// Emulator returns where the emulator listens on the sandbox's network.
 	Emulator func(ctx context.Context) (host string, port int, err error)
 	// LeadEmulator leads what pods send to the emulator to another address, ""
-	// back to the emulator itself.
+	// back to the emulator itself. It is nil for who undoes and does that anyway.
 	LeadEmulator func(ctx context.Context, address string, port int) error
 	// Tamper deletes or changes a resource of a Terraform module in the emulator,
 	// not by Terraform; an address that the module's state does not have is of

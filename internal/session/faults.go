@@ -212,6 +212,9 @@ func (s *Session) undoStep(level inject.Level) func(context.Context, event.Repor
 		w := s.world()
 		// What was lost with a stopped container, the steps after this one bring back.
 		w.Revive = func(context.Context, string) error { return nil }
+		if level == inject.LevelEngine { // before the step that leads pods to the emulator
+			w.LeadEmulator = nil
+		}
 		undone, err := s.undo(ctx, func(r inject.Record) bool { return r.Level == level }, w)
 		var notes []string
 		for _, rec := range undone {
