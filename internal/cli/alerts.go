@@ -81,7 +81,7 @@ durations are divided by --compress, and never shorter than two scrapes.`,
 			case undo && (all || len(argv) > 0):
 				return usageError(errors.New("--undo stands alone: it undoes what all drills have left"), cmd.CommandPath())
 			case undo:
-				return a.open(cmd.Context(), func(s *session.Session) error { return a.undoFaults(cmd.Context(), s) })
+				return a.open(cmd.Context(), func(s *session.Session) error { return a.undoFaults(cmd.Context(), s, opt.Force) })
 			case all == (len(argv) > 0):
 				return usageError(errors.New("name the alerts to drill, or give --all"), cmd.CommandPath())
 			case opt.Compress < 1:
@@ -97,7 +97,7 @@ durations are divided by --compress, and never shorter than two scrapes.`,
 	f.BoolVar(&all, "all", false, "run all drills of the stack")
 	f.IntVar(&opt.Compress, "compress", session.DefaultCompress, "divide the durations of the rules by this, where a drill does not say it itself")
 	f.BoolVar(&opt.RealTime, "real-time", false, "take the rules as they are written")
-	f.BoolVar(&opt.Force, "force", false, "drill also on a sandbox that is not healthy")
+	f.BoolVar(&opt.Force, "force", false, "drill also on a sandbox that is not healthy; with --undo, forget what can't be undone")
 	f.BoolVar(&opt.KeepBroken, "keep-broken", false, "leave the fault of a drill that fails in place, and stop there")
 	f.BoolVar(&undo, "undo", false, "undo the faults that drills have left, and do nothing else")
 	f.StringVar(&junit, "junit", "", "write a JUnit report of the drills to this file")
@@ -135,8 +135,8 @@ func (r *drillResults) Handle(e event.Envelope) error {
 	return nil
 }
 
-func (a *app) undoFaults(ctx context.Context, s *session.Session) error {
-	undone, err := s.UndoFaults(ctx)
+func (a *app) undoFaults(ctx context.Context, s *session.Session, force bool) error {
+	undone, err := s.UndoFaults(ctx, force)
 	for _, rec := range undone {
 		if _, werr := fmt.Fprintf(a.Out, "undone: %s (drill %s)\n", rec.What, rec.Alert); werr != nil {
 			return errors.Join(err, werr)

@@ -103,7 +103,7 @@ func (x *run) diagnose(ctx context.Context) error {
 	if b := x.whyNotSent(ctx); b != nil {
 		return b
 	}
-	if why := x.held(); why != "" {
+	if why := x.held(ctx); why != "" {
 		return &broken{link: event.LinkRoute, why: why, try: "correct the routes and inhibit_rules of Alertmanager's configuration"}
 	}
 	return x.whyNotReceived(ctx)
@@ -134,10 +134,11 @@ func (x *run) whyInactive(ctx context.Context) error {
 		}
 		untrue = append(untrue, why)
 	}
+	load := x.d.Load.note()
 	if len(untrue) == 0 && len(missing) > 0 {
-		return &broken{link: event.LinkMetric, why: strings.Join(missing, "; "), try: "sandbox open observe/prometheus, and look at its targets"}
+		return &broken{link: event.LinkMetric, why: strings.Join(missing, "; ") + load, try: "sandbox open observe/prometheus, and look at its targets"}
 	}
-	return &broken{link: event.LinkExpression, why: strings.Join(append(untrue, missing...), "; "), try: "another fault, or another threshold of the rule"}
+	return &broken{link: event.LinkExpression, why: strings.Join(append(untrue, missing...), "; ") + load, try: "another fault, or another threshold of the rule"}
 }
 
 func (x *run) exists(ctx context.Context, selector string) (bool, error) {
@@ -205,27 +206,17 @@ func (x *run) whyNotSent(ctx context.Context) *broken {
 		b.why = "Prometheus has no Alertmanager to send alerts to"
 	default:
 		b.why = "Prometheus sends to " + strings.Join(to, ", ") + ", and Alertmanager does not have the alert"
-		if v, err := x.Prometheus.Query(ctx, "sum(increase(prometheus_notifications_errors_total[1m]))"); err == nil && shown(v, false) != "0" {
+		v, err := x.Prometheus.Query(ctx, "sum(increase(prometheus_notifications_errors_total[1m])) > 0")
+		if vector, ok := v.(model.Vector); err == nil && ok && len(vector) > 0 {
 			b.why += ", errors in the last minute: " + shown(v, false)
 		}
 	}
 	return b
 }
 
-// held says what keeps Alertmanager from notifying somebody of the alert, by what
-// it last said; "" where nothing does.
-func (x *run) held() string {
-	for _, a := range x.seen.sent {
-		st := a.Status
-		switch {
-		case len(st.InhibitedBy) > 0:
-			return "it is inhibited by " + x.names(st.InhibitedBy)
-		case len(st.SilencedBy) > 0:
-			return "it is silenced: " + strings.Join(st.SilencedBy, ", ")
-		case len(st.MutedBy) > 0:
-			return "it is muted by the time interval " + strings.Join(st.MutedBy, ", ")
-		}
-	}
+// held says what keeps Alertmanager from notifying somebody of the alerts, by
+// what it last said; "" where it has notified somebody of one of them at least.
+func (x *run) held(ctx context.Context) string {
 	if len(x.seen.sent) == 0 {
 		return ""
 	}
@@ -233,17 +224,36 @@ func (x *run) held() string {
 	if err != nil {
 		return err.Error()
 	}
-	var to []string
+	var why []string
 	for _, a := range x.seen.sent {
-		for _, r := range a.Receivers {
-			if (x.d.Receiver == "" && slices.Contains(notifying, r.Name)) || (x.d.Receiver != "" && r.Name == x.d.Receiver) {
-				return ""
-			}
-			to = append(to, r.Name)
+		reason := x.heldBack(ctx, a, notifying)
+		if reason == "" {
+			return ""
 		}
+		why = append(why, reason)
 	}
-	slices.Sort(to)
-	where := strings.Join(slices.Compact(to), ", ")
+	slices.Sort(why)
+	return strings.Join(slices.Compact(why), "; ")
+}
+
+func (x *run) heldBack(ctx context.Context, a observe.SentAlert, notifying []string) string {
+	st := a.Status
+	switch {
+	case len(st.InhibitedBy) > 0:
+		return "it is inhibited by " + x.names(ctx, st.InhibitedBy)
+	case len(st.SilencedBy) > 0:
+		return "it is silenced: " + strings.Join(st.SilencedBy, ", ")
+	case len(st.MutedBy) > 0:
+		return "it is muted by the time interval " + strings.Join(st.MutedBy, ", ")
+	}
+	var to []string
+	for _, r := range a.Receivers {
+		if (x.d.Receiver == "" && slices.Contains(notifying, r.Name)) || (x.d.Receiver != "" && r.Name == x.d.Receiver) {
+			return ""
+		}
+		to = append(to, r.Name)
+	}
+	where := strings.Join(to, ", ")
 	if x.d.Receiver != "" {
 		return fmt.Sprintf("it is routed to %s, not to %s", where, x.d.Receiver)
 	}
@@ -251,8 +261,8 @@ func (x *run) held() string {
 }
 
 // names turns the fingerprints of alerts into their names.
-func (x *run) names(fingerprints []string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+func (x *run) names(ctx context.Context, fingerprints []string) string {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	all, err := x.Alertmanager.Alerts(ctx, "")
 	if err != nil {

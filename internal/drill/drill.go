@@ -31,11 +31,13 @@ type Drill struct {
 	// Marker is the value of the label Marker of the watched rules, "" where these
 	// are the stack's own rules and not a copy.
 	Marker string
-	// Injector breaks what Fault, which it has prepared, describes.
+	// Injector breaks what Fault, which it has prepared, describes. Prepare does so
+	// anew right before that, as the sandbox may have changed since.
 	Injector inject.Injector
 	Fault    inject.Record
-	// Load sends requests until its context ends; nil where none are needed.
-	Load func(ctx context.Context)
+	Prepare  func(ctx context.Context) (inject.Record, error)
+	// Load sends requests while the fault is there; nil where none are needed.
+	Load *Load
 	// Within and Resolves are the times for the two halves.
 	Within, Resolves time.Duration
 	// Settle is how long the alert may take to be inactive before the fault: what
@@ -79,10 +81,9 @@ type Runner struct {
 	Prometheus   Prometheus
 	Alertmanager Alertmanager
 	Receiver     Receiver
-	// Keep records a fault before it is injected; Forget, once it is undone.
-	Keep   func(inject.Record) error
-	Forget func(inject.Record) error
-	// Undo undoes a fault, with all that belongs to it.
+	// Keep records a fault before it is injected.
+	Keep func(inject.Record) error
+	// Undo undoes a fault, with all that belongs to it, and forgets it.
 	Undo func(context.Context, inject.Record) error
 	// Ready waits until the stack is healthy, so that a drill does not take what
 	// the one before it has left behind for its own doing. note says what it

@@ -19,6 +19,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/inject"
 	"github.com/sandbox-stack/sandbox/internal/observe"
+	"github.com/sandbox-stack/sandbox/internal/stack"
 )
 
 // chain is a Prometheus, an Alertmanager and a receiver that behave as the real
@@ -43,9 +44,9 @@ type chain struct {
 	already    bool // it fires before anything is broken
 	silentEnd  bool // nobody is told that it is over
 
-	kept, forgotten, undone int
-	injectErr, undoErr      error
-	sustainErr              error
+	kept, undone       int
+	injectErr, undoErr error
+	sustainErr         error
 }
 
 const scrape = 5 * time.Second
@@ -195,13 +196,12 @@ func (c *chain) drill(within time.Duration) (Runner, Drill) {
 	c.marker = "scale-1"
 	runner := Runner{
 		Prometheus: c, Alertmanager: c, Receiver: c, Emit: func(event.DrillChanged) {},
-		Keep:   func(inject.Record) error { c.kept++; return nil },
-		Forget: func(inject.Record) error { c.forgotten++; return nil },
-		Undo:   c.Undo,
+		Keep: func(inject.Record) error { c.kept++; return nil },
+		Undo: c.Undo,
 	}
 	return runner, Drill{
 		Alert: "Down", Watched: []Watched{{Expr: "available == 0", For: c.holds}}, Marker: c.marker, Injector: c,
-		Fault: inject.Record{What: "scale web to 0"}, Within: within, Resolves: 30 * time.Second, Settle: 20 * time.Second, Compress: 20,
+		Fault: inject.Record{What: "scale web to 0"}, Prepare: c.Prepare, Within: within, Resolves: 30 * time.Second, Settle: 20 * time.Second, Compress: 20,
 	}
 }
 
@@ -215,8 +215,7 @@ func TestADrillFollowsTheAlertToItsEnd(t *testing.T) {
 				told = append(told, string(at.Name))
 			}
 		}
-		loaded := false
-		d.Load = func(ctx context.Context) { loaded = true; <-ctx.Done() }
+		d.Load = &Load{spec: stack.DrillLoad{Rate: 2, Path: "/orders"}, answers: map[string]int{}, send: func(context.Context) (int, error) { return 201, nil }}
 		got := runner.Run(t.Context(), d)
 		require.Equal(t, event.DrillPassed, got.State, "%+v", got.Error)
 		assert.Nil(t, got.Error)
@@ -226,8 +225,8 @@ func TestADrillFollowsTheAlertToItsEnd(t *testing.T) {
 		}
 		assert.Equal(t, 5*time.Second, got.When(event.StagePending).Sub(injected))
 		assert.Equal(t, 15*time.Second, got.When(event.StageFiring).Sub(injected))
-		assert.True(t, loaded)
-		assert.Equal(t, []int{1, 1, 1}, []int{c.kept, c.undone, c.forgotten})
+		assert.Regexp(t, `^; 3[01] requests to /orders were answered: 3[01] 201 Created$`, d.Load.note(), "15 s of two a second")
+		assert.Equal(t, []int{1, 1}, []int{c.kept, c.undone})
 		assert.Contains(t, told, string(event.StageFiring))
 	})
 }
@@ -275,7 +274,6 @@ func TestADrillNamesTheBrokenLink(t *testing.T) {
 				if tc.link != event.LinkBaseline {
 					assert.Equal(t, 1, c.undone, "the fault is undone whatever has failed")
 				}
-				assert.Equal(t, c.undoErr == nil && c.undone > 0, c.forgotten == 1, "what is not undone stays recorded")
 			})
 		})
 	}
@@ -290,9 +288,57 @@ func TestAnInterruptedDrillUndoesItsFault(t *testing.T) {
 		got := runner.Run(ctx, d)
 		assert.Equal(t, event.DrillInterrupted, got.State)
 		assert.Empty(t, got.Link, "it says nothing about the alert")
-		assert.Equal(t, []int{1, 1, 1}, []int{c.kept, c.undone, c.forgotten})
+		assert.Equal(t, []int{1, 1}, []int{c.kept, c.undone})
 		assert.Equal(t, "stopped by the user", got.Error.Why)
 	})
+}
+
+func TestAFaultThatIsNotUndoneComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chain{untrue: true, undoErr: context.DeadlineExceeded}
+		runner, d := c.drill(time.Minute)
+		got := runner.Run(t.Context(), d)
+		assert.Equal(t, event.LinkFault, got.Link)
+		assert.Contains(t, got.Error.What, "is not undone")
+		assert.Contains(t, got.Error.Why, "before that: expression false")
+		assert.Equal(t, "sandbox alerts drill --undo", got.Error.Try)
+	})
+}
+
+func TestAnInterruptedInjectionMayHaveBrokenSomething(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chain{undoErr: errors.New("no contact")}
+		runner, d := c.drill(time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		runner.Keep = func(inject.Record) error { cancel(); return nil }
+		got := runner.Run(ctx, d)
+		assert.Equal(t, event.DrillInterrupted, got.State)
+		assert.Contains(t, got.Error.Why, "its fault is not undone")
+		assert.Equal(t, "sandbox alerts drill --undo", got.Error.Try)
+	})
+}
+
+func TestARestartOfPrometheusIsNotTheEnd(t *testing.T) {
+	x := run{d: Drill{Watched: []Watched{{}}}, undone: time.Now()}
+	assert.False(t, x.inactive(), "the rule is not loaded")
+	x.seen.rules = []promv1.AlertingRule{{Health: promv1.RuleHealthGood, LastEvaluation: time.Now().Add(-time.Minute)}}
+	assert.False(t, x.inactive(), "it was not evaluated since")
+	x.seen.rules[0].LastEvaluation = time.Now().Add(time.Second)
+	assert.True(t, x.inactive())
+	x.seen.rules[0].Health = promv1.RuleHealthUnknown
+	assert.False(t, x.inactive())
+}
+
+func TestEveryAlertThatFiredHasToEnd(t *testing.T) {
+	now := time.Now()
+	told := func(status, fingerprint string, at time.Time) receiver.Notification {
+		return receiver.Notification{ReceivedAt: at, Alerts: []receiver.Alert{{Status: status, Fingerprint: fingerprint}}}
+	}
+	x := run{injected: now, mending: now.Add(time.Minute)}
+	x.seen.delivered = []receiver.Notification{told("firing", "a", now.Add(time.Second)), told("firing", "b", now.Add(30*time.Second)), told("resolved", "a", now.Add(2*time.Minute))}
+	assert.True(t, x.untold(), "b goes on")
+	x.seen.delivered = append(x.seen.delivered, told("resolved", "b", now.Add(3*time.Minute)))
+	assert.False(t, x.untold())
 }
 
 func TestAFaultCanBeKept(t *testing.T) {
@@ -303,7 +349,6 @@ func TestAFaultCanBeKept(t *testing.T) {
 		got := runner.Run(t.Context(), d)
 		assert.Equal(t, event.DrillFailed, got.State)
 		assert.Zero(t, c.undone)
-		assert.Zero(t, c.forgotten)
 	})
 }
 

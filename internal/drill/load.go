@@ -3,8 +3,11 @@ package drill
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,10 +22,20 @@ import (
 // requestTimeout is how long one request of a load may take.
 const requestTimeout = 30 * time.Second
 
-// Load returns a function that sends requests to a Service until its context ends,
-// through the API server, so that no port has to be open on this host. namespaces
-// are where to look for the Service where spec names none.
-func Load(ctx context.Context, client kubernetes.Interface, spec stack.DrillLoad, namespaces []string) (func(context.Context), error) {
+// Load is requests to a Service, sent through the API server, so that no port has
+// to be open on this host.
+type Load struct {
+	spec stack.DrillLoad
+	send func(ctx context.Context) (status int, err error)
+
+	mu       sync.Mutex
+	answers  map[string]int // by status, or error
+	requests int
+}
+
+// NewLoad returns the load of a drill. namespaces are where to look for the Service
+// where spec names none.
+func NewLoad(ctx context.Context, client kubernetes.Interface, spec stack.DrillLoad, namespaces []string) (*Load, error) {
 	if spec.Namespace != "" {
 		namespaces = []string{spec.Namespace}
 	}
@@ -35,10 +48,8 @@ func Load(ctx context.Context, client kubernetes.Interface, spec stack.DrillLoad
 		return nil, err
 	}
 	name := fmt.Sprintf("%s:%d", svc.Name, port)
-	send := func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-		defer cancel()
-		path, query, _ := strings.Cut(spec.Path, "?")
+	path, query, _ := strings.Cut(spec.Path, "?")
+	return &Load{spec: spec, answers: map[string]int{}, send: func(ctx context.Context) (int, error) {
 		req := client.CoreV1().RESTClient().Verb(spec.Method).Namespace(svc.Namespace).Resource("services").Name(name).
 			SubResource("proxy").Suffix(path)
 		for pair := range strings.SplitSeq(query, "&") {
@@ -49,22 +60,22 @@ func Load(ctx context.Context, client kubernetes.Interface, spec stack.DrillLoad
 		if spec.Body != "" {
 			req = req.SetHeader("Content-Type", "application/json").Body([]byte(spec.Body))
 		}
-		// What is answered, and whether, is for the alert to tell.
-		_ = req.Do(ctx).Error()
-	}
-	return func(ctx context.Context) { keepSending(ctx, send, spec.Rate) }, nil
+		status := 0
+		err := req.Do(ctx).StatusCode(&status).Error()
+		return status, err
+	}}, nil
 }
 
-// keepSending sends so many requests a second, whatever the earlier ones take, but
-// never more than a few at the same time.
-func keepSending(ctx context.Context, send func(context.Context), rate int) {
-	tick := time.NewTicker(time.Second / time.Duration(rate))
+// Send sends so many requests a second until ctx ends, whatever the earlier ones
+// take, but never more than a few at the same time.
+func (l *Load) Send(ctx context.Context) {
+	tick := time.NewTicker(time.Second / time.Duration(l.spec.Rate))
 	defer tick.Stop()
 	var requests errgroup.Group
-	requests.SetLimit(max(2*rate, 8))
+	requests.SetLimit(max(2*l.spec.Rate, 8))
 	for ctx.Err() == nil {
 		requests.TryGo(func() error {
-			send(ctx)
+			l.request(ctx)
 			return nil
 		})
 		select {
@@ -73,6 +84,38 @@ func keepSending(ctx context.Context, send func(context.Context), rate int) {
 		}
 	}
 	_ = requests.Wait() // they have no error
+}
+
+// request sends one request and counts how it was answered.
+func (l *Load) request(ctx context.Context) {
+	bounded, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	status, err := l.send(bounded)
+	if ctx.Err() != nil {
+		return // the drill has ended meanwhile
+	}
+	answer := fmt.Sprintf("%d %s", status, http.StatusText(status))
+	if status == 0 && err != nil {
+		answer = "no answer"
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.requests++
+	l.answers[answer]++
+}
+
+// note says how the requests were answered, to be put behind another text.
+func (l *Load) note() string {
+	if l == nil {
+		return ""
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var parts []string
+	for _, answer := range slices.Sorted(maps.Keys(l.answers)) {
+		parts = append(parts, fmt.Sprintf("%d %s", l.answers[answer], answer))
+	}
+	return fmt.Sprintf("; %d requests to %s were answered: %s", l.requests, l.spec.Path, strings.Join(parts, ", "))
 }
 
 func findService(ctx context.Context, client kubernetes.Interface, name string, namespaces []string) (*corev1.Service, error) {
@@ -107,5 +150,9 @@ func portOf(svc *corev1.Service, want int) (int32, error) {
 	if slices.Contains(ports, int32(want)) {
 		return int32(want), nil
 	}
-	return 0, fault.New(fault.Invalid, fmt.Sprintf("no port %d in Service %s", want, svc.Name), fmt.Sprintf("there are %v", ports), "correct load: in the stack file")
+	what := fmt.Sprintf("no port %d in Service %s", want, svc.Name)
+	if want == 0 {
+		what = fmt.Sprintf("Service %s has several ports", svc.Name)
+	}
+	return 0, fault.New(fault.Invalid, what, fmt.Sprintf("there are %v", ports), "correct load: in the stack file")
 }

@@ -26,11 +26,10 @@ type run struct {
 
 	// What the last look saw.
 	seen     look
+	kept     bool // the fault is on record: from then on it may be there
 	injected time.Time
 	mending  time.Time // when it began to be undone
 	undone   time.Time
-	// fired are the fingerprints that a receiver was told of.
-	fired map[string]bool
 	// asked is when the value was last asked for.
 	asked time.Time
 }
@@ -48,7 +47,7 @@ type look struct {
 // Run runs a drill to its end and returns it. The fault is undone in any case,
 // also when ctx ends, but for KeepBroken.
 func (r *Runner) Run(ctx context.Context, d Drill) event.DrillChanged {
-	x := &run{Runner: r, d: d, fired: map[string]bool{}, now: event.DrillChanged{
+	x := &run{Runner: r, d: d, now: event.DrillChanged{
 		Alert: d.Alert, State: event.DrillRunning, Fault: d.Fault.What, Compress: d.Compress,
 		Within: d.Within, Resolves: d.Resolves, Started: time.Now(),
 	}}
@@ -71,7 +70,12 @@ func (x *run) run(ctx context.Context) error {
 		return fails
 	}
 	if err := x.undo(ctx); err != nil {
-		return errors.Join(fails, err)
+		// What is still broken comes first; that the drill has failed as well, second.
+		var b *broken
+		if fails != nil && errors.As(err, &b) {
+			b.why += "; before that: " + strings.ReplaceAll(fails.Error(), "\n", " ")
+		}
+		return err
 	}
 	if fails != nil {
 		return fails
@@ -129,11 +133,17 @@ func (x *run) baseline(ctx context.Context) error {
 // whileBroken injects the fault and follows the alert to its receiver.
 func (x *run) whileBroken(ctx context.Context) error {
 	x.work(event.StageInjected, "")
-	if err := x.Keep(x.d.Fault); err != nil {
+	rec, err := x.d.Prepare(ctx)
+	if err != nil {
+		return x.faultFailed(ctx, "can't be injected", err)
+	}
+	x.d.Fault = rec
+	if err := x.Keep(rec); err != nil {
 		return err
 	}
+	x.kept = true
 	injecting, cancel := context.WithTimeout(ctx, injectTimeout)
-	err := x.d.Injector.Inject(injecting, x.d.Fault)
+	err = x.d.Injector.Inject(injecting, x.d.Fault)
 	cancel()
 	if err != nil {
 		return x.faultFailed(ctx, "can't be injected", err)
@@ -161,7 +171,7 @@ func (x *run) sustain(ctx context.Context, stop context.CancelCauseFunc) {
 	go func() {
 		defer close(loaded)
 		if x.d.Load != nil {
-			x.d.Load(ctx)
+			x.d.Load.Send(ctx)
 		}
 	}()
 	if err := x.d.Injector.Sustain(ctx, x.d.Fault); err != nil && ctx.Err() == nil {
@@ -181,7 +191,7 @@ func (x *run) delivery(ctx context.Context) (bool, error) {
 	if firing {
 		x.done(event.StageFiring, "")
 	}
-	x.waitingFor()
+	x.waitingFor(ctx)
 	if !x.isDone(event.StageFiring) {
 		return false, nil
 	}
@@ -191,7 +201,7 @@ func (x *run) delivery(ctx context.Context) (bool, error) {
 	}
 	// A notification proves all that comes before it.
 	x.lookAtReceiver(ctx)
-	x.waitingFor()
+	x.waitingFor(ctx)
 	for _, n := range x.seen.delivered {
 		for _, a := range n.Alerts {
 			if a.Status != statusFiring || n.ReceivedAt.Before(x.injected) || (x.d.Receiver != "" && n.Receiver != x.d.Receiver) {
@@ -204,7 +214,6 @@ func (x *run) delivery(ctx context.Context) (bool, error) {
 					why: strings.Join(wrong, "; "), try: "correct the labels and annotations of the rule",
 				}
 			}
-			x.fired[a.Fingerprint] = true
 			x.done(event.StageDelivered, "to "+n.Receiver)
 		}
 	}
@@ -218,7 +227,7 @@ const (
 )
 
 // waitingFor says what the drill waits for at the stage that it is at.
-func (x *run) waitingFor() {
+func (x *run) waitingFor(ctx context.Context) {
 	switch {
 	case !x.isDone(event.StagePending):
 		note := ""
@@ -236,7 +245,7 @@ func (x *run) waitingFor() {
 		x.work(event.StageRouted, "")
 	case !x.isDone(event.StageDelivered):
 		note := ""
-		if why := x.held(); why != "" {
+		if why := x.held(ctx); why != "" {
 			note = why
 		}
 		x.work(event.StageDelivered, note)
@@ -245,6 +254,9 @@ func (x *run) waitingFor() {
 
 // undo ends the fault, whatever has become of ctx.
 func (x *run) undo(ctx context.Context) error {
+	if !x.kept {
+		return nil
+	}
 	interrupted := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
@@ -253,10 +265,7 @@ func (x *run) undo(ctx context.Context) error {
 	}
 	x.mending = time.Now()
 	if err := x.Undo(ctx, x.d.Fault); err != nil {
-		return x.faultFailed(ctx, "is not undone", err)
-	}
-	if err := x.Forget(x.d.Fault); err != nil {
-		return err
+		return x.faultFailed(context.WithoutCancel(ctx), "is not undone", err)
 	}
 	x.undone = time.Now()
 	x.done(event.StageUndone, "")
@@ -283,7 +292,7 @@ func (x *run) resolve(ctx context.Context) error {
 		x.lookAtPrometheus(ctx)
 		x.value(ctx)
 		if !x.isDone(event.StageResolved) {
-			if x.seen.promErr != nil || len(x.seen.alerts) > 0 {
+			if !x.inactive() {
 				x.work(event.StageResolved, x.now.Value)
 				return false, nil
 			}
@@ -291,19 +300,41 @@ func (x *run) resolve(ctx context.Context) error {
 			x.work(event.StageNotified, "")
 		}
 		x.lookAtReceiver(ctx)
-		for _, n := range x.seen.delivered {
-			for _, a := range n.Alerts {
-				if a.Status == statusResolved && !n.ReceivedAt.Before(x.mending) {
-					delete(x.fired, a.Fingerprint)
-				}
-			}
-		}
-		if len(x.fired) > 0 {
+		if x.seen.receiverErr != nil || x.untold() {
 			return false, nil
 		}
 		x.done(event.StageNotified, "")
 		return true, nil
 	}, x.whyNotResolved)
+}
+
+// inactive says whether Prometheus has evaluated the rules since the fault was
+// undone, and none has an alert. A Prometheus that has just started has none
+// either, and that says nothing.
+func (x *run) inactive() bool {
+	if x.seen.promErr != nil || len(x.seen.rules) < len(x.d.Watched) || len(x.seen.alerts) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(x.seen.rules, func(r promv1.AlertingRule) bool {
+		return r.Health != promv1.RuleHealthGood || r.LastEvaluation.Before(x.undone)
+	})
+}
+
+// untold says whether there is an alert of which the receiver was told that it
+// fires, and not that it is over.
+func (x *run) untold() bool {
+	open := map[string]bool{}
+	for _, n := range x.seen.delivered { // in the order in which they came
+		for _, a := range n.Alerts {
+			switch {
+			case a.Status == statusFiring && !n.ReceivedAt.Before(x.injected):
+				open[a.Fingerprint] = true
+			case a.Status == statusResolved && !n.ReceivedAt.Before(x.mending):
+				delete(open, a.Fingerprint)
+			}
+		}
+	}
+	return len(open) > 0
 }
 
 // until calls step again and again until it says that it is done or fails, or for
@@ -325,6 +356,10 @@ func (x *run) until(ctx context.Context, has time.Duration, step func(context.Co
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-deadline.C:
+			// Something may have come since the last look.
+			if ok, err := step(ctx); ok || err != nil {
+				return err
+			}
 			asking, cancel := context.WithTimeout(ctx, 2*askTimeout)
 			defer cancel()
 			return late(asking)

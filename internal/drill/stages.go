@@ -52,7 +52,7 @@ func (x *run) finish(ctx context.Context, err error) {
 	case ctx.Err() != nil:
 		x.now.State = event.DrillInterrupted
 		x.now.Error = &event.Problem{Code: string(fault.Interrupted), What: "the drill " + x.d.Alert + " was interrupted", Why: cause(ctx), Try: "sandbox alerts drill " + x.d.Alert}
-		if x.undone.IsZero() && !x.injected.IsZero() {
+		if x.kept && x.undone.IsZero() {
 			x.now.Error.Why, x.now.Error.Try = "its fault is not undone: "+err.Error(), "sandbox alerts drill --undo"
 		}
 	case errors.As(err, &b):

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/stack"
@@ -33,11 +36,13 @@ func newExec(spec stack.Inject, w World) Injector {
 }
 
 func (f execFault) Prepare(context.Context) (Record, error) {
-	level := LevelEngine
-	if strings.HasPrefix(f.spec.Component, "release/") { // its commands run in pods
-		level = LevelCluster
-	}
-	return newRecord("exec", "run "+quote(f.spec.Run)+" in "+f.spec.Component, level, commands(f.spec), "component "+f.spec.Component)
+	return newRecord("exec", "run "+quote(f.spec.Run)+" in "+f.spec.Component, LevelStack, commands(f.spec), "component "+f.spec.Component)
+}
+
+// Cleanup returns the record of a command that removes what a drill leaves besides
+// its fault. Undo runs the command.
+func Cleanup(c stack.Command) (Record, error) {
+	return newRecord("exec", "what its requests leave", LevelStack, commands{Component: c.Component, Undo: c.Run})
 }
 
 func (f execFault) Inject(ctx context.Context, rec Record) error {
@@ -53,8 +58,23 @@ func (f execFault) Undo(ctx context.Context, rec Record) error {
 	if err := rec.read(&c); err != nil {
 		return err
 	}
-	return runIn(ctx, f.w, c.Component, c.Undo)
+	// What was broken may take a moment until a command can do its work again.
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := runIn(ctx, f.w, c.Component, c.Undo)
+		if fault.CodeOf(err) == fault.Invalid {
+			err = backoff.Permanent(err) // the component is no more
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(undoPoll)), backoff.WithMaxElapsedTime(undoTimeout))
+	return err
 }
+
+// The undo of a command is tried again every undoPoll, for undoTimeout. They are
+// shorter in tests.
+var (
+	undoPoll    = 2 * time.Second
+	undoTimeout = 30 * time.Second
+)
 
 // runIn runs a command in a component; it has to end well.
 func runIn(ctx context.Context, w World, component string, command []string) error {

@@ -32,7 +32,7 @@ func TestExecRunsACommandAndTheOneThatUndoesIt(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, `run sh -c "touch /tmp/x" in release/web-app`, rec.What)
 	assert.Equal(t, []string{"component release/web-app"}, rec.Targets)
-	assert.Equal(t, LevelCluster, rec.Level)
+	assert.Equal(t, LevelStack, rec.Level)
 	assert.Empty(t, ran)
 
 	require.NoError(t, in.Inject(t.Context(), kept(t, rec)))
@@ -57,7 +57,7 @@ func TestExecInAContainerNeedsTheEngineOnly(t *testing.T) {
 	require.NoError(t, err)
 	rec, err := in.Prepare(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, LevelEngine, rec.Level)
+	assert.Equal(t, LevelStack, rec.Level)
 }
 
 func TestTerraformTampersAndApplies(t *testing.T) {
@@ -81,7 +81,7 @@ func TestTerraformTampersAndApplies(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "delete aws_sqs_queue.orders of the module infra", rec.What)
 	assert.Equal(t, []string{"terraform infra"}, rec.Targets)
-	assert.Equal(t, LevelModule, rec.Level)
+	assert.Equal(t, LevelStack, rec.Level)
 	assert.Empty(t, calls)
 	require.NoError(t, in.Inject(t.Context(), kept(t, rec)))
 	require.NoError(t, Undo(t.Context(), kept(t, rec), w))

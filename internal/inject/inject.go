@@ -12,7 +12,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
@@ -31,14 +30,12 @@ type Record struct {
 	Alert string `json:"alert"`
 	// What says what is broken, for people: "scale production/deployment/web-app to 0".
 	What string `json:"what"`
-	// Targets are what the fault touches. No two faults may share one.
+	// Targets are what the fault touches. No two faults that are there at the same
+	// time may share one.
 	Targets []string `json:"targets"`
 	// Level is what has to be there for the fault to be undone.
 	Level Level     `json:"level"`
 	Since time.Time `json:"since"`
-	// Cleanup is a command that removes what a drill has left besides its fault;
-	// it runs after that is undone.
-	Cleanup *stack.Command `json:"cleanup,omitempty"`
 	// Data is the injector's own.
 	Data json.RawMessage `json:"data,omitempty"`
 }
@@ -50,11 +47,8 @@ type Level string
 const (
 	LevelEngine  Level = "engine"  // the container engine
 	LevelCluster Level = "cluster" // the cluster's API
-	LevelModule  Level = "module"  // the emulator, and Terraform
+	LevelStack   Level = "stack"   // everything else: the emulator with its modules, the releases
 )
-
-// Levels lists the levels in the order in which they come up.
-var Levels = []Level{LevelEngine, LevelCluster, LevelModule}
 
 // Injector is one fault that a drill injects.
 type Injector interface {
@@ -141,37 +135,13 @@ func New(spec stack.Inject, w World) (Injector, error) {
 	return build(spec, w), nil
 }
 
-// Undo mends a fault of this or an earlier process, and cleans up after its drill.
+// Undo mends a fault of this or an earlier process.
 func Undo(ctx context.Context, rec Record, w World) error {
 	build, ok := builders[rec.Kind]
 	if !ok {
 		return fmt.Errorf("undo %s: unknown fault %q", rec.ID, rec.Kind)
 	}
-	if err := build(stack.Inject{}, w).Undo(ctx, rec); err != nil {
-		return err
-	}
-	if rec.Cleanup == nil {
-		return nil
-	}
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		return struct{}{}, runIn(ctx, w, rec.Cleanup.Component, rec.Cleanup.Run)
-	}, backoff.WithBackOff(backoff.NewConstantBackOff(cleanupPoll)), backoff.WithMaxElapsedTime(cleanupTimeout))
-	return err
-}
-
-// What was broken may take a moment until a command in it can do its work again.
-const (
-	cleanupPoll    = 2 * time.Second
-	cleanupTimeout = 30 * time.Second
-)
-
-// CleanUp adds to a record the command that removes what its drill leaves besides
-// the fault. It runs in a component that is there when the cluster is.
-func (rec *Record) CleanUp(c *stack.Command) {
-	rec.Cleanup = c
-	if c != nil && rec.Level == LevelEngine {
-		rec.Level = LevelCluster
-	}
+	return build(stack.Inject{}, w).Undo(ctx, rec)
 }
 
 // builders make the injector of each kind of fault. To undo one, its record has

@@ -44,7 +44,7 @@ func (f terraformFault) Prepare(ctx context.Context) (Record, error) {
 	}
 	what := t.Action + " " + t.Address + " of the module " + t.Module
 	// Applying the module mends all of it, so the whole module is the target.
-	return newRecord("terraform", what, LevelModule, t, "terraform "+t.Module)
+	return newRecord("terraform", what, LevelStack, t, "terraform "+t.Module)
 }
 
 func (f terraformFault) Inject(ctx context.Context, rec Record) error {

@@ -113,6 +113,11 @@ func (d *DrillReceiver) add(cfg routing, own bool) error {
 	if d.Compress <= 1 {
 		return nil
 	}
+	setRouteDefaults(root)
+	return compressRoute(root, time.Duration(d.Compress))
+}
+
+func setRouteDefaults(root map[string]any) {
 	for key, value := range map[string]time.Duration{
 		"group_wait": defaultGroupWait, "group_interval": defaultGroupInterval, "repeat_interval": defaultRepeatInterval,
 	} {
@@ -120,7 +125,62 @@ func (d *DrillReceiver) add(cfg routing, own bool) error {
 			root[key] = model.Duration(value).String()
 		}
 	}
-	return compressRoute(root, time.Duration(d.Compress))
+}
+
+// RouteTimes returns how long Alertmanager may wait, by its routes, before it tells
+// of a new alert and before it tells that one is over.
+func (a *Alertmanager) RouteTimes() (wait, interval time.Duration, err error) {
+	cfg := ownRouting()
+	if a.cfg.Config != "" {
+		if cfg, err = readRouting(a.cfg.Config, fileSet{}); err != nil {
+			return 0, 0, err
+		}
+	}
+	root, ok := cfg["route"].(map[string]any)
+	if !ok {
+		return 0, 0, nil
+	}
+	setRouteDefaults(root)
+	err = eachRoute(root, func(route map[string]any) error {
+		for key, longest := range map[string]*time.Duration{"group_wait": &wait, "group_interval": &interval} {
+			if route[key] == nil {
+				continue
+			}
+			d, err := routeTime(route, key)
+			if err != nil {
+				return err
+			}
+			*longest = max(*longest, d)
+		}
+		return nil
+	})
+	return wait, interval, err
+}
+
+// eachRoute calls f with a route and those below it.
+func eachRoute(route map[string]any, f func(map[string]any) error) error {
+	if err := f(route); err != nil {
+		return err
+	}
+	children, _ := route["routes"].([]any)
+	for _, c := range children {
+		child, ok := c.(map[string]any)
+		if !ok {
+			continue
+		}
+		if err := eachRoute(child, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func routeTime(route map[string]any, key string) (time.Duration, error) {
+	d, err := model.ParseDuration(fmt.Sprint(route[key]))
+	if err != nil {
+		return 0, fault.Wrap(fault.Invalid, err, "write it as in 30s", "%s of a route of Alertmanager's", key)
+	}
+	return time.Duration(d), nil
 }
 
 // notifies says whether a receiver has an integration.
@@ -133,27 +193,18 @@ func notifies(receiver map[string]any) bool {
 	return false
 }
 
-func compressRoute(route map[string]any, factor time.Duration) error {
-	for _, key := range []string{"group_wait", "group_interval", "repeat_interval"} {
-		if route[key] == nil {
-			continue
+func compressRoute(root map[string]any, factor time.Duration) error {
+	return eachRoute(root, func(route map[string]any) error {
+		for _, key := range []string{"group_wait", "group_interval", "repeat_interval"} {
+			if route[key] == nil {
+				continue
+			}
+			d, err := routeTime(route, key)
+			if err != nil {
+				return err
+			}
+			route[key] = model.Duration(min(d, max(d/factor, leastRouteTime)).Round(time.Millisecond)).String()
 		}
-		d, err := model.ParseDuration(fmt.Sprint(route[key]))
-		if err != nil {
-			return fault.Wrap(fault.Invalid, err, "write it as in 30s", "%s of a route of Alertmanager's", key)
-		}
-		short := min(time.Duration(d), max(time.Duration(d)/factor, leastRouteTime))
-		route[key] = model.Duration(short.Round(time.Millisecond)).String()
-	}
-	children, _ := route["routes"].([]any)
-	for _, c := range children {
-		child, ok := c.(map[string]any)
-		if !ok {
-			continue
-		}
-		if err := compressRoute(child, factor); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/charmbracelet/x/exp/golden"
 	"github.com/stretchr/testify/assert"
@@ -85,4 +86,13 @@ func TestNotifying(t *testing.T) {
 	names, err = NewAlertmanager(nil, AlertmanagerConfig{}).Notifying()
 	require.NoError(t, err)
 	assert.Equal(t, []string{noReceiver}, names)
+}
+
+func TestRouteTimes(t *testing.T) {
+	wait, interval, err := NewAlertmanager(nil, AlertmanagerConfig{Config: userConfig(t, userRouting)}).RouteTimes()
+	require.NoError(t, err)
+	assert.Equal(t, []time.Duration{time.Minute, 5 * time.Minute}, []time.Duration{wait, interval}, "the longest of all routes, and Alertmanager's own defaults")
+	wait, interval, err = NewAlertmanager(nil, AlertmanagerConfig{}).RouteTimes()
+	require.NoError(t, err)
+	assert.Equal(t, []time.Duration{0, time.Second}, []time.Duration{wait, interval})
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/observe"
 	"github.com/sandbox-stack/sandbox/internal/rules"
 	"github.com/sandbox-stack/sandbox/internal/stack"
+	"github.com/sandbox-stack/sandbox/internal/steps"
 )
 
 // settleTime is what an alert gets, beyond the range that its rule looks back, to
@@ -88,13 +90,58 @@ func (s *Session) watch(ctx context.Context, p *prepared, realTime bool) error {
 	if p.Compress > 1 {
 		p.rules, err = c.YAML()
 	}
-	if err != nil || !realTime {
+	if err != nil {
 		return err
 	}
-	// The times of the stack file are those of compressed rules.
-	for _, w := range p.Watched {
-		p.Within = max(p.Within, time.Duration(p.spec.Within)+w.For+longest)
-		p.Resolves = max(p.Resolves, time.Duration(p.spec.Resolves)+longest)
+	if realTime {
+		return s.realTimes(p, c, longest)
+	}
+	return checkWithin(p, c, scrape)
+}
+
+// realTimes gives a drill of rules as they are written the time that these take:
+// the times of the stack file are those of compressed rules.
+func (s *Session) realTimes(p *prepared, c *rules.Copy, longest time.Duration) error {
+	am, err := s.alertmanager()
+	if err != nil {
+		return err
+	}
+	wait, interval, err := am.RouteTimes()
+	if err != nil {
+		return err
+	}
+	var hold, keep time.Duration
+	for _, a := range c.Alerts {
+		hold, keep = max(hold, a.For), max(keep, a.KeepFiringFor)
+	}
+	p.Within += hold + longest + wait
+	p.Resolves += keep + longest + interval
+	return nil
+}
+
+// checkWithin refuses a drill whose alert can't fire in its time, whatever is
+// broken: the command may compress less than the stack file reckons with, and some
+// metrics are scraped less often than others.
+func checkWithin(p *prepared, c *rules.Copy, scrape func(string) time.Duration) error {
+	evaluation := stack.DrillEvaluation
+	if p.Compress <= 1 {
+		evaluation = observe.DefaultInterval
+	}
+	for _, a := range c.Alerts {
+		selectors, err := rules.Selectors(a.Expr)
+		if err != nil {
+			return err
+		}
+		var interval time.Duration
+		for _, sel := range selectors {
+			interval = max(interval, scrape(sel.Metric))
+		}
+		if least := rules.Shortest(a.Rule, interval, evaluation); p.Within < least {
+			return fault.New(fault.Invalid, fmt.Sprintf("drill %s: within %s is too short", p.Alert, model.Duration(p.Within)),
+				fmt.Sprintf("with durations divided by %d the alert can fire after %s at the earliest: a scrape of %s, an evaluation of %s, and for %s",
+					p.Compress, model.Duration(least), model.Duration(interval), model.Duration(evaluation), model.Duration(a.For)),
+				"a longer within: in the stack file, or a larger --compress")
+		}
 	}
 	return nil
 }
@@ -144,16 +191,15 @@ const endTimeout = time.Minute
 func (s *Session) endDrills(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
+	var errs []error
 	if s.stack.Spec.Observability.On() {
-		if _, err := s.ensurePrometheus(ctx, event.Discard); err != nil {
-			return err
-		}
-		if _, err := s.ensureAlertmanager(ctx, event.Discard); err != nil {
-			return err
+		for _, ensure := range []func(context.Context, event.Reporter) (steps.Result, error){s.ensurePrometheus, s.ensureAlertmanager} {
+			_, err := ensure(ctx, event.Discard)
+			errs = append(errs, err)
 		}
 	}
 	_, err := s.removeDrillContainers(ctx)
-	return err
+	return errors.Join(append(errs, err)...)
 }
 
 // describeFault says what a drill breaks, by the stack file.
@@ -166,12 +212,11 @@ func describeFault(i stack.Inject) string {
 	return strings.Trim(text, "{}")
 }
 
-// load returns what sends the requests of a drill: through the API server, as
-// kubectl proxy would, so that no port has to be open.
-func (s *Session) load(ctx context.Context, spec stack.DrillLoad) (func(context.Context), error) {
+// load returns the requests of a drill.
+func (s *Session) load(ctx context.Context, spec stack.DrillLoad) (*drill.Load, error) {
 	client, err := s.kube()
 	if err != nil {
 		return nil, err
 	}
-	return drill.Load(ctx, client, spec, s.world().Namespaces)
+	return drill.NewLoad(ctx, client, spec, s.world().Namespaces)
 }

@@ -125,6 +125,8 @@ type prepared struct {
 	drill.Drill
 	spec  stack.Drill
 	rules []byte // the copy of the rules, none where they run as they are written
+	// cleanup is the record of the command that removes what its load leaves.
+	cleanup *inject.Record
 }
 
 // prepareDrills looks whether everything that is asked for can be done, before
@@ -170,13 +172,20 @@ func (s *Session) prepareDrill(ctx context.Context, spec stack.Drill, opt DrillO
 	if err != nil {
 		return p, err
 	}
-	rec, err := injector.Prepare(ctx)
-	if err != nil {
-		return p, fmt.Errorf("drill %s: %w", spec.Alert, err)
+	prepare := func(ctx context.Context) (inject.Record, error) {
+		rec, err := injector.Prepare(ctx)
+		if err != nil {
+			return rec, fmt.Errorf("drill %s: %w", spec.Alert, err)
+		}
+		rec.Alert, rec.Since = spec.Alert, time.Now()
+		return rec, nil
 	}
-	rec.Alert, rec.Since = spec.Alert, time.Now()
+	rec, err := prepare(ctx)
+	if err != nil {
+		return p, err
+	}
 	p.Drill = drill.Drill{
-		Alert: spec.Alert, Injector: injector, Fault: rec, Receiver: spec.Receiver,
+		Alert: spec.Alert, Injector: injector, Fault: rec, Prepare: prepare, Receiver: spec.Receiver,
 		Within: time.Duration(spec.Within), Resolves: time.Duration(spec.Resolves), Compress: compressOf(spec, opt),
 	}
 	if spec.Load != nil {
@@ -185,7 +194,14 @@ func (s *Session) prepareDrill(ctx context.Context, spec stack.Drill, opt DrillO
 			return p, fmt.Errorf("drill %s: %w", spec.Alert, err)
 		}
 		p.Load = load
-		p.Fault.CleanUp(spec.Load.Cleanup)
+		if c := spec.Load.Cleanup; c != nil {
+			rec, err := inject.Cleanup(*c)
+			if err != nil {
+				return p, err
+			}
+			rec.Alert, rec.Since = spec.Alert, time.Now()
+			p.cleanup = &rec
+		}
 	}
 	return p, s.watch(ctx, &p, opt.RealTime)
 }
@@ -220,7 +236,7 @@ func (s *Session) runDrills(ctx context.Context, list []prepared, opt DrillOptio
 	failed := 0
 	for i, p := range list {
 		id := drillStep(p.Alert)
-		if ctx.Err() != nil || (failed > 0 && opt.KeepBroken) {
+		if stop := ctx.Err() != nil || (failed > 0 && s.faultIsLeft()); stop {
 			log.Emit(event.StepFinished{ID: id, Outcome: event.Skipped})
 			continue
 		}
@@ -234,7 +250,7 @@ func (s *Session) runDrills(ctx context.Context, list []prepared, opt DrillOptio
 			}
 		}
 	}
-	if failed == 0 || !opt.KeepBroken {
+	if !opt.KeepBroken || !s.faultIsLeft() {
 		err = s.endDrills(ctx)
 	}
 	switch {
@@ -245,6 +261,13 @@ func (s *Session) runDrills(ctx context.Context, list []prepared, opt DrillOptio
 	}
 	log.Emit(event.RunFinished{OK: err == nil, Error: steps.Problem(err), Elapsed: time.Since(began)})
 	return errors.Join(err, log.Close())
+}
+
+// faultIsLeft says whether a fault is recorded, so that no other drill may begin.
+// A record that can't be read may hold one.
+func (s *Session) faultIsLeft() bool {
+	list, err := s.Faults()
+	return err != nil || len(list) > 0
 }
 
 func drillStep(alert string) string { return "drill/" + alert }
@@ -309,8 +332,20 @@ func (s *Session) drill(ctx context.Context, p prepared, after bool, opt DrillOp
 	}
 	runner := drill.Runner{
 		Prometheus: prom, Alertmanager: am, Receiver: receiver,
-		Keep: s.keepFault, Forget: s.forgetFault,
-		Undo: func(ctx context.Context, rec inject.Record) error { return inject.Undo(ctx, rec, s.world()) },
+		Keep: func(rec inject.Record) error {
+			if p.cleanup != nil {
+				if err := s.keepFault(*p.cleanup); err != nil {
+					return err
+				}
+			}
+			return s.keepFault(rec)
+		},
+		Undo: func(ctx context.Context, rec inject.Record) error {
+			if err := s.undoFault(ctx, rec, s.world()); err != nil || p.cleanup == nil {
+				return err
+			}
+			return s.undoFault(ctx, *p.cleanup, s.world())
+		},
 		Emit: say, KeepBroken: opt.KeepBroken,
 	}
 	if after && !opt.Force {

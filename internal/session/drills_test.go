@@ -48,12 +48,16 @@ func faulty(t *testing.T) *Session {
 
 func TestFaultsAreKeptUntilTheyAreForgotten(t *testing.T) {
 	s := faulty(t)
-	one, two := inject.Record{ID: "scale-1", What: "one"}, inject.Record{ID: "kill-2", What: "two"}
+	one := inject.Record{ID: "scale-1", What: "one", Targets: []string{"deployment production/web"}}
+	two := inject.Record{ID: "kill-2", What: "two", Targets: []string{"pod production/app=db"}}
 	assert.NoError(t, s.keepFault(one))
+	err := s.keepFault(inject.Record{ID: "crash-3", Targets: []string{"pod production/app=web", "deployment production/web"}})
+	assert.Equal(t, fault.Conflict, fault.CodeOf(err), "two faults on one target")
 	assert.NoError(t, s.keepFault(two))
 	list, err := s.Faults()
 	assert.NoError(t, err)
 	assert.Equal(t, []inject.Record{one, two}, list)
+	assert.True(t, s.faultIsLeft())
 
 	_, err = s.prepareDrills(t.Context(), nil, DrillOptions{Force: true})
 	assert.Equal(t, fault.Conflict, fault.CodeOf(err), "no drill on top of a fault that is left")

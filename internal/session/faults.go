@@ -45,7 +45,7 @@ func readJSON(path string, v any) error {
 		return fmt.Errorf("read the record of drills: %w", err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return fault.Wrap(fault.Failed, err, "remove it", "the record %s is damaged", path)
+		return fault.Wrap(fault.Failed, err, "sandbox down, then sandbox up", "the record %s is damaged", path)
 	}
 	return nil
 }
@@ -58,15 +58,29 @@ func writeJSON(path string, v any) error {
 	return state.WriteFile(path, append(data, '\n'))
 }
 
+// keepFault records a fault. One that touches what another one touches already is
+// refused.
 func (s *Session) keepFault(rec inject.Record) error {
+	s.faulting.Lock()
+	defer s.faulting.Unlock()
 	list, err := s.Faults()
 	if err != nil {
 		return err
+	}
+	for _, other := range list {
+		for _, target := range rec.Targets {
+			if slices.Contains(other.Targets, target) {
+				return fault.New(fault.Conflict, fmt.Sprintf("two faults on one target: %s", target),
+					fmt.Sprintf("drill %s has injected %q there", other.Alert, other.What), "sandbox alerts drill --undo")
+			}
+		}
 	}
 	return writeJSON(filepath.Join(s.dir.Path(), faultsFile), append(list, rec))
 }
 
 func (s *Session) forgetFault(rec inject.Record) error {
+	s.faulting.Lock()
+	defer s.faulting.Unlock()
 	list, err := s.Faults()
 	if err != nil {
 		return err
@@ -83,10 +97,18 @@ func (s *Session) forgetFault(rec inject.Record) error {
 }
 
 // UndoFaults undoes the faults that drills have left, the last one first, and
-// removes what lived for a drill only. It returns what it has undone.
-func (s *Session) UndoFaults(ctx context.Context) (undone []inject.Record, err error) {
+// removes what lived for a drill only. It returns what it has undone. With forget,
+// what can't be undone is forgotten.
+func (s *Session) UndoFaults(ctx context.Context, forget bool) (undone []inject.Record, err error) {
 	err = s.locked(ctx, "sandbox alerts drill --undo", func() error {
 		undone, err = s.undo(ctx, func(inject.Record) bool { return true }, s.world())
+		if err != nil && forget {
+			left, readErr := s.Faults()
+			err = readErr
+			for _, rec := range left {
+				err = errors.Join(err, s.forgetFault(rec))
+			}
+		}
 		return errors.Join(err, s.interrupted(), s.endDrills(ctx))
 	})
 	return undone, err
@@ -103,14 +125,23 @@ func (s *Session) undo(ctx context.Context, match func(inject.Record) bool, w in
 		if !match(rec) {
 			continue
 		}
-		if err := inject.Undo(ctx, rec, w); err != nil {
-			errs = append(errs, fault.Wrap(fault.Failed, err, "sandbox up, then sandbox alerts drill --undo", "the fault %q of drill %s is not undone", rec.What, rec.Alert))
+		if err := s.undoFault(ctx, rec, w); err != nil {
+			errs = append(errs, fault.Wrap(fault.Failed, err, "sandbox up, then sandbox alerts drill --undo; with --force it is forgotten",
+				"the fault %q of drill %s is not undone", rec.What, rec.Alert))
 			continue
 		}
-		errs = append(errs, s.forgetFault(rec))
 		undone = append(undone, rec)
 	}
 	return undone, errors.Join(errs...)
+}
+
+// undoFault undoes a fault and forgets it. One in a component that the sandbox has
+// no more is undone.
+func (s *Session) undoFault(ctx context.Context, rec inject.Record, w inject.World) error {
+	if err := inject.Undo(ctx, rec, w); err != nil && fault.CodeOf(err) != fault.Invalid {
+		return err
+	}
+	return s.forgetFault(rec)
 }
 
 // interrupted notes that the drills which are recorded as running do not: their
@@ -132,15 +163,25 @@ func (s *Session) interrupted() error {
 	return nil
 }
 
+// proxyComponent leads the component labels of proxies.
+const proxyComponent = drillComponent + "drill-proxy"
+
 // removeDrillContainers removes what runs for a drill only, and says how much.
+// Proxies stay while a fault is recorded that may lead to them.
 func (s *Session) removeDrillContainers(ctx context.Context) (int, error) {
+	faults, err := s.Faults()
+	if err != nil {
+		return 0, err
+	}
+	led := slices.ContainsFunc(faults, func(r inject.Record) bool { return r.Level == inject.LevelCluster })
 	list, err := s.engine.Containers(ctx, s.own())
 	if err != nil {
 		return 0, fmt.Errorf("list the containers of drills: %w", err)
 	}
 	n := 0
 	for _, c := range list {
-		if !strings.HasPrefix(c.Labels[runtime.LabelComponent], drillComponent) {
+		component := c.Labels[runtime.LabelComponent]
+		if !strings.HasPrefix(component, drillComponent) || (led && strings.HasPrefix(component, proxyComponent)) {
 			continue
 		}
 		if err := s.engine.RemoveContainer(ctx, c.ID); err != nil {
@@ -183,12 +224,14 @@ func (s *Session) undoSteps(ctx context.Context, list []steps.Step) ([]steps.Ste
 		list = before(list, steps.Step{ID: "undo/cluster", Title: "undo drills in the cluster", Apply: s.undoStep(inject.LevelCluster)},
 			[]string{"cluster", "aws/binding"}, "prune")
 	}
-	if at(inject.LevelModule) {
-		var modules []string
-		for _, t := range s.stack.Spec.Terraform {
-			modules = append(modules, "terraform/"+t.Name)
+	if at(inject.LevelStack) {
+		var all []string
+		for _, step := range list {
+			if step.ID != "health" {
+				all = append(all, step.ID)
+			}
 		}
-		list = before(list, steps.Step{ID: "undo/terraform", Title: "undo drills in the emulator", Apply: s.undoStep(inject.LevelModule)}, modules, "health")
+		list = before(list, steps.Step{ID: "undo/stack", Title: "undo drills in the stack", Apply: s.undoStep(inject.LevelStack)}, all, "health")
 	}
 	return list, nil
 }
@@ -201,12 +244,15 @@ func before(list []steps.Step, step steps.Step, after []string, next string) []s
 		}
 	}
 	i := slices.IndexFunc(list, func(s steps.Step) bool { return s.ID == next })
+	if i < 0 {
+		return append(list, step)
+	}
 	list[i].After = append(slices.Clone(list[i].After), step.ID)
 	return slices.Insert(list, i, step)
 }
 
-// undoStep undoes the faults of a level. Those of the engine come first of all,
-// with the containers of drills.
+// undoStep undoes the faults of a level, and removes the containers of drills that
+// nothing leads to any more.
 func (s *Session) undoStep(level inject.Level) func(context.Context, event.Reporter) (steps.Result, error) {
 	return func(ctx context.Context, rep event.Reporter) (steps.Result, error) {
 		w := s.world()
@@ -224,17 +270,15 @@ func (s *Session) undoStep(level inject.Level) func(context.Context, event.Repor
 		if err != nil {
 			return steps.Result{}, err
 		}
-		if level == inject.LevelEngine {
-			n, err := s.removeDrillContainers(ctx)
-			if err != nil {
-				return steps.Result{}, err
-			}
-			if err := s.interrupted(); err != nil {
-				return steps.Result{}, err
-			}
-			if n > 0 {
-				notes = append(notes, removed(n, "container").Note+" removed")
-			}
+		n, err := s.removeDrillContainers(ctx)
+		if err != nil {
+			return steps.Result{}, err
+		}
+		if n > 0 {
+			notes = append(notes, removed(n, "container").Note+" removed")
+		}
+		if err := s.interrupted(); err != nil {
+			return steps.Result{}, err
 		}
 		return steps.Result{Done: len(notes) == 0, Note: strings.Join(notes, ", ")}, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -36,10 +37,10 @@ func TestRules(ctx context.Context, w Wanted, opt Options, sinks ...event.Sink) 
 	return withEngine(ctx, detect.Choice{Engine: opt.Runtime}, func(engine runtime.Runtime) error {
 		t := &ruleTests{engine: engine, wanted: w, opt: opt}
 		list := []steps.Step{{ID: "platform/prometheus", Title: "image prometheus", Apply: t.image}}
-		for i, file := range files {
+		for _, file := range files {
 			list = append(list, steps.Step{
 				ID: "test/" + file, Title: "test " + file, After: []string{"platform/prometheus"},
-				Apply: func(ctx context.Context, rep event.Reporter) (steps.Result, error) { return t.run(ctx, i, file) },
+				Apply: func(ctx context.Context, rep event.Reporter) (steps.Result, error) { return t.run(ctx, file) },
 			})
 		}
 		began := time.Now()
@@ -70,7 +71,7 @@ func (t *ruleTests) image(ctx context.Context, rep event.Reporter) (steps.Result
 
 // run runs one test file, in a folder that holds copies of it and of the rules
 // that it is about.
-func (t *ruleTests) run(ctx context.Context, number int, file string) (res steps.Result, err error) {
+func (t *ruleTests) run(ctx context.Context, file string) (res steps.Result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
 	tests, err := readTestFile(t.wanted.Stack.Path(file))
@@ -89,7 +90,7 @@ func (t *ruleTests) run(ctx context.Context, number int, file string) (res steps
 	if err := t.copyTo(dir, file, tests); err != nil {
 		return res, err
 	}
-	exit, out, err := t.promtool(ctx, number, dir, "test", "rules", path.Join(testsMount, filepath.ToSlash(file)))
+	exit, out, err := t.promtool(ctx, dir, "test", "rules", path.Join(testsMount, filepath.ToSlash(file)))
 	if err != nil {
 		return res, err
 	}
@@ -148,20 +149,26 @@ func (t *ruleTests) copyTo(dir, file string, tests testFile) error {
 			return fmt.Errorf("copy the tests: %w", err)
 		}
 	}
-	// The image's user is another one; there is nothing secret in rules.
-	return os.Chmod(dir, 0o755)
+	// The image's user is another one, whatever the umask is; there is nothing
+	// secret in rules.
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.Chmod(path, 0o755)
+		}
+		return os.Chmod(path, 0o644)
+	})
 }
 
 // promtool runs promtool in a container of its own.
-func (t *ruleTests) promtool(ctx context.Context, number int, dir string, args ...string) (exit int, out string, err error) {
-	name := fmt.Sprintf("sandbox-%s-ruletest-%d", t.wanted.Name, number)
-	if err := t.engine.RemoveContainer(ctx, name); err != nil && !errors.Is(err, runtime.ErrNotFound) {
-		return 0, "", fmt.Errorf("remove what an earlier test has left: %w", err)
-	}
+func (t *ruleTests) promtool(ctx context.Context, dir string, args ...string) (exit int, out string, err error) {
+	name := fmt.Sprintf("sandbox-%s-%s", t.wanted.Name, filepath.Base(dir))
 	c, err := t.engine.CreateContainer(ctx, runtime.ContainerSpec{
 		Name: name, Image: t.ref, Entrypoint: []string{"/bin/promtool"}, Cmd: args,
 		Mounts: []runtime.Mount{{Source: dir, Target: testsMount, ReadOnly: true}},
-		Labels: map[string]string{runtime.LabelName: t.wanted.Name, runtime.LabelComponent: drillComponent + "test"},
+		Labels: map[string]string{runtime.LabelName: t.wanted.Name, runtime.LabelComponent: "test/rules"},
 	})
 	if err != nil {
 		return 0, "", fmt.Errorf("create a container for promtool: %w", err)

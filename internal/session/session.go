@@ -81,6 +81,7 @@ type Session struct {
 	releases *release.Manager
 
 	warnings []event.ObjectEvent // of the last Up
+	faulting sync.Mutex          // held while the record of faults is changed
 
 	mu   sync.Mutex
 	refs map[string]string // platform image, or image/NAME of the stack → reference in the engine's store

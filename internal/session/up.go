@@ -41,8 +41,8 @@ func (s *Session) Up(ctx context.Context, sinks ...event.Sink) error {
 	}
 	if runErr == nil {
 		warnings, err := s.unproven(ctx)
-		if err != nil {
-			runErr = err
+		if err != nil { // no reason to fail what is up
+			warnings = []event.ObjectEvent{{Type: event.Warning, Source: "sandbox", Object: "observe/rules", Reason: "NotKnown", Message: "what proves them is not known: " + reason(err)}}
 		}
 		for _, w := range warnings {
 			log.Emit(w)

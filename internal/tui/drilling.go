@@ -86,7 +86,7 @@ func (d *drilling) seen() {
 }
 
 // undoTime is how long whoever leaves has to wait for a fault to be undone.
-const undoTime = 30 * time.Second
+const undoTime = 3 * time.Minute
 
 // leave ends the drill that runs and waits until it has undone its fault, which
 // it says on w: the terminal is as it was before.
