@@ -12,6 +12,7 @@ import (
 
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
+	"github.com/sandbox-stack/sandbox/internal/inject"
 	"github.com/sandbox-stack/sandbox/internal/session"
 )
 
@@ -67,6 +68,8 @@ the fault and follows the alert's end. What does not happen in the time declared
 fails the drill, which names the link that is broken. The fault is undone in any
 case; after a kill the next up, or --undo, does it.
 
+Exits with 5 where a drill fails, and with 2 where it can't be run as asked.
+
 So that nobody waits for "for: 5m", a drill works on a copy of the rule, whose
 durations are divided by --compress, and never shorter than two scrapes.`,
 		Example: `  sandbox alerts drill PodCrashLooping
@@ -82,10 +85,12 @@ durations are divided by --compress, and never shorter than two scrapes.`,
 				return usageError(errors.New("--undo stands alone: it undoes what all drills have left"), cmd.CommandPath())
 			case undo:
 				return a.open(cmd.Context(), func(s *session.Session) error { return a.undoFaults(cmd.Context(), s, opt.Force) })
-			case all == (len(argv) > 0):
+			case all && len(argv) > 0:
+				return usageError(errors.New("--all drills all alerts: leave the names out"), cmd.CommandPath())
+			case !all && len(argv) == 0:
 				return usageError(errors.New("name the alerts to drill, or give --all"), cmd.CommandPath())
-			case opt.Compress < 1:
-				return usageError(errors.New("--compress divides durations: 1 or more"), cmd.CommandPath())
+			case opt.Compress < 1 || opt.Compress > 1000:
+				return usageError(errors.New("--compress divides durations: 1 to 1000"), cmd.CommandPath())
 			case opt.RealTime && cmd.Flags().Changed("compress"):
 				return usageError(errors.New("--compress and --real-time contradict each other"), cmd.CommandPath())
 			}
@@ -111,7 +116,7 @@ func (a *app) drill(ctx context.Context, s *session.Session, opt session.DrillOp
 		return err
 	}
 	defer func() { err = errors.Join(err, closeAll(sinks)) }()
-	a.stopping.Store("stopping; the fault is undone first. Interrupt again to stop at once: then `sandbox alerts drill --undo` has to undo it")
+	a.stopping.Store("stopping, the fault is undone first; interrupt again to stop at once and leave it")
 	results := &drillResults{}
 	err = s.Drill(ctx, opt, append(eventSinks(sinks), results)...)
 	if a.output != "table" && results.began {
@@ -137,6 +142,9 @@ func (r *drillResults) Handle(e event.Envelope) error {
 
 func (a *app) undoFaults(ctx context.Context, s *session.Session, force bool) error {
 	undone, err := s.UndoFaults(ctx, force)
+	if a.output != "table" {
+		return errors.Join(err, a.data(append([]inject.Record{}, undone...)))
+	}
 	for _, rec := range undone {
 		if _, werr := fmt.Fprintf(a.Out, "undone: %s (drill %s)\n", rec.What, rec.Alert); werr != nil {
 			return errors.Join(err, werr)

@@ -104,7 +104,11 @@ func (x *run) diagnose(ctx context.Context) error {
 		return b
 	}
 	if why := x.held(ctx); why != "" {
-		return &broken{link: event.LinkRoute, why: why, try: "correct the routes and inhibit_rules of Alertmanager's configuration"}
+		try := "correct the routes and inhibit_rules of Alertmanager's configuration"
+		if strings.HasPrefix(why, "it is silenced") {
+			try = "sandbox open observe/alertmanager, and expire the silence"
+		}
+		return &broken{link: event.LinkRoute, why: why, try: try}
 	}
 	return x.whyNotReceived(ctx)
 }

@@ -45,8 +45,10 @@ type Drill struct {
 	Settle time.Duration
 	// Compress is what the rules' durations were divided by, 1 for nothing.
 	Compress int
-	// Receiver has to get the alert; "" stands for any.
+	// Receiver has to get the alert; "" stands for any. Unrouted says that the
+	// stack has no Alertmanager configuration, and so nobody to notify.
 	Receiver string
+	Unrouted bool
 }
 
 // Watched is a rule as it is evaluated.

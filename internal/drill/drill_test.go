@@ -167,7 +167,9 @@ func (c *chain) Notifications(context.Context) ([]receiver.Notification, error) 
 
 // The chain is also what is broken.
 
-func (c *chain) Prepare(context.Context) (inject.Record, error) { return inject.Record{}, nil }
+func (c *chain) Prepare(context.Context) (inject.Record, error) {
+	return inject.Record{What: "scale web to 0"}, nil
+}
 
 func (c *chain) Inject(context.Context, inject.Record) error {
 	c.mu.Lock()
@@ -289,7 +291,7 @@ func TestAnInterruptedDrillUndoesItsFault(t *testing.T) {
 		assert.Equal(t, event.DrillInterrupted, got.State)
 		assert.Empty(t, got.Link, "it says nothing about the alert")
 		assert.Equal(t, []int{1, 1}, []int{c.kept, c.undone})
-		assert.Equal(t, "stopped by the user", got.Error.Why)
+		assert.Equal(t, "its fault was undone", got.Error.Why)
 	})
 }
 
@@ -349,6 +351,8 @@ func TestAFaultCanBeKept(t *testing.T) {
 		got := runner.Run(t.Context(), d)
 		assert.Equal(t, event.DrillFailed, got.State)
 		assert.Zero(t, c.undone)
+		assert.Contains(t, got.Error.Why, "the fault is left in place: ")
+		assert.Equal(t, "sandbox alerts drill --undo", got.Error.Try)
 	})
 }
 

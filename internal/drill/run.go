@@ -66,7 +66,12 @@ func (x *run) run(ctx context.Context) error {
 		return err
 	}
 	fails := x.whileBroken(ctx)
-	if fails != nil && x.KeepBroken && ctx.Err() == nil {
+	if fails != nil && x.KeepBroken && x.kept && ctx.Err() == nil {
+		var b *broken
+		if errors.As(fails, &b) {
+			b.why += "; the fault is left in place: " + x.d.Fault.What
+			b.try = "sandbox alerts drill --undo"
+		}
 		return fails
 	}
 	if err := x.undo(ctx); err != nil {
@@ -214,7 +219,11 @@ func (x *run) delivery(ctx context.Context) (bool, error) {
 					why: strings.Join(wrong, "; "), try: "correct the labels and annotations of the rule",
 				}
 			}
-			x.done(event.StageDelivered, "to "+n.Receiver)
+			note := "to " + n.Receiver
+			if x.d.Unrouted {
+				note = "to the drill alone: the stack has no receivers"
+			}
+			x.done(event.StageDelivered, note)
 		}
 	}
 	return x.isDone(event.StageDelivered), nil

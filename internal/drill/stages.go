@@ -51,7 +51,10 @@ func (x *run) finish(ctx context.Context, err error) {
 		x.now.State = event.DrillPassed
 	case ctx.Err() != nil:
 		x.now.State = event.DrillInterrupted
-		x.now.Error = &event.Problem{Code: string(fault.Interrupted), What: "the drill " + x.d.Alert + " was interrupted", Why: cause(ctx), Try: "sandbox alerts drill " + x.d.Alert}
+		x.now.Error = &event.Problem{Code: string(fault.Interrupted), What: "the drill " + x.d.Alert + " was interrupted", Why: "its fault was undone", Try: "sandbox alerts drill " + x.d.Alert}
+		if !x.kept {
+			x.now.Error.Why = "before anything was broken"
+		}
 		if x.kept && x.undone.IsZero() {
 			x.now.Error.Why, x.now.Error.Try = "its fault is not undone: "+err.Error(), "sandbox alerts drill --undo"
 		}
@@ -99,13 +102,6 @@ func problem(err error) *event.Problem {
 		return &event.Problem{Code: string(f.Code), What: f.What, Why: f.Reason(), Try: f.Try, Log: f.Log}
 	}
 	return &event.Problem{Code: string(fault.Failed), What: err.Error()}
-}
-
-func cause(ctx context.Context) string {
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return strings.TrimSpace(problem(err).What)
-	}
-	return ""
 }
 
 // labels writes labels as Prometheus does, without those that say nothing here.

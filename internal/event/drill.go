@@ -27,6 +27,8 @@ type DrillChanged struct {
 
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished,omitzero"`
+	// Passed is when a drill of this alert last passed, this one or an earlier one.
+	Passed time.Time `json:"passed,omitzero"`
 	// Stages are what has to happen, in order; all of them, from the beginning.
 	Stages []DrillStage `json:"stages"`
 	// Link is the link of the chain that is broken, where it failed.

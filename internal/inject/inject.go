@@ -40,6 +40,10 @@ type Record struct {
 	Data json.RawMessage `json:"data,omitempty"`
 }
 
+// Breaks says whether something is broken: a record of what is to be cleaned up
+// breaks nothing.
+func (rec Record) Breaks() bool { return len(rec.Targets) > 0 }
+
 // Level is what has to be there for a fault to be undone.
 type Level string
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -51,7 +52,7 @@ func (a Alert) Proof() []string {
 	if a.Tested {
 		proof = append(proof, "test")
 	}
-	if a.LastDrill != nil && a.LastDrill.State == event.DrillPassed {
+	if a.LastDrill != nil && !a.LastDrill.Passed.IsZero() {
 		proof = append(proof, "drill")
 	}
 	if a.Fired {
@@ -67,8 +68,11 @@ func (a Alert) Note() string {
 		return "can never fire: no target exposes " + strings.Join(a.Missing, ", ")
 	case !a.Tested && a.Drill == "":
 		return "neither test nor drill"
-	case a.LastDrill != nil && a.LastDrill.State == event.DrillFailed && a.LastDrill.Error != nil:
-		return a.LastDrill.Error.Why
+	case a.LastDrill != nil && a.LastDrill.Link != "":
+		return "broken link: " + string(a.LastDrill.Link)
+	case a.LastDrill != nil && a.LastDrill.Error != nil:
+		first, _, _ := strings.Cut(cmp.Or(a.LastDrill.Error.Why, a.LastDrill.Error.What), "\n")
+		return first
 	case !a.Fired:
 		return "never fired"
 	}
@@ -221,7 +225,8 @@ func exposed(ctx context.Context, prom *observe.Prometheus) (func(metric string)
 				return true, nil
 			}
 		}
-		value, err := prom.Query(ctx, fmt.Sprintf("count({__name__=%q})", metric))
+		// What was there within the hour may be about to be found again.
+		value, err := prom.Query(ctx, fmt.Sprintf("count(last_over_time({__name__=%q}[1h]))", metric))
 		vector, _ := value.(model.Vector)
 		return len(vector) > 0, err
 	}, nil

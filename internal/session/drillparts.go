@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
 
@@ -199,7 +200,28 @@ func (s *Session) endDrills(ctx context.Context) error {
 		}
 	}
 	_, err := s.removeDrillContainers(ctx)
-	return errors.Join(append(errs, err)...)
+	errs = append(errs, err)
+	if s.stack.Spec.Observability.On() && errors.Join(errs...) == nil {
+		errs = append(errs, s.alertmanagerFound(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// alertmanagerFound waits until Prometheus has found its Alertmanager again, which
+// takes some seconds after its rules have changed.
+func (s *Session) alertmanagerFound(ctx context.Context) error {
+	prom, err := s.prometheus()
+	if err != nil {
+		return err
+	}
+	_, err = backoff.Retry(ctx, func() (struct{}, error) {
+		to, err := prom.Alertmanagers(ctx)
+		if err == nil && len(to) == 0 {
+			err = fault.New(fault.Timeout, "Prometheus does not find its Alertmanager again", "after the rules of the drill were removed", "sandbox status")
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(300*time.Millisecond)))
+	return err
 }
 
 // describeFault says what a drill breaks, by the stack file.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agext/levenshtein"
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/sandbox-stack/sandbox/internal/drill"
 	"github.com/sandbox-stack/sandbox/internal/event"
@@ -39,15 +40,53 @@ const drillsFile = "drills.json"
 
 // LastDrills returns the last drill of each alert.
 func (s *Session) LastDrills() (map[string]event.DrillChanged, error) {
+	last, err := s.recordedDrills()
+	if err != nil {
+		return nil, err
+	}
+	for alert, d := range last {
+		if d.State != event.DrillRunning {
+			continue
+		}
+		if _, held, err := s.dir.Holder(); err != nil || held {
+			return last, err
+		}
+		last[alert] = s.died(d)
+	}
+	return last, nil
+}
+
+// died is a drill whose process has died.
+func (s *Session) died(d event.DrillChanged) event.DrillChanged {
+	d.State = event.DrillInterrupted
+	d.Error = &event.Problem{Code: string(fault.Interrupted), What: "the drill " + d.Alert + " was killed", Try: "sandbox alerts drill " + d.Alert}
+	for _, stage := range d.Stages {
+		if !stage.At.IsZero() {
+			d.Finished = stage.At
+		}
+	}
+	if s.faultIsLeft() {
+		d.Error.Why, d.Error.Try = "its fault is left: "+d.Fault, "sandbox alerts drill --undo"
+	}
+	return d
+}
+
+func (s *Session) recordedDrills() (map[string]event.DrillChanged, error) {
 	last := map[string]event.DrillChanged{}
 	err := readJSON(filepath.Join(s.dir.Path(), drillsFile), &last)
 	return last, err
 }
 
+// recordDrill notes how a drill is, and keeps when it last passed.
 func (s *Session) recordDrill(d event.DrillChanged) error {
-	last, err := s.LastDrills()
+	last, err := s.recordedDrills()
 	if err != nil {
 		return err
+	}
+	if d.State == event.DrillPassed {
+		d.Passed = d.Finished
+	} else if d.Passed.IsZero() {
+		d.Passed = last[d.Alert].Passed
 	}
 	last[d.Alert] = d
 	return writeJSON(filepath.Join(s.dir.Path(), drillsFile), last)
@@ -96,10 +135,12 @@ func (s *Session) noDrill(name string) error {
 	}
 	why := "the stack has no rules"
 	if len(known) > 0 {
-		nearest := slices.MinFunc(known, func(a, b string) int {
-			return levenshtein.Distance(strings.ToLower(a), strings.ToLower(name), nil) - levenshtein.Distance(strings.ToLower(b), strings.ToLower(name), nil)
-		})
-		why = "the nearest is " + nearest
+		far := func(a string) int { return levenshtein.Distance(strings.ToLower(a), strings.ToLower(name), nil) }
+		nearest := slices.MinFunc(known, func(a, b string) int { return far(a) - far(b) })
+		why = "there are " + strings.Join(known, ", ")
+		if far(nearest) <= len(name)/2 {
+			why = "the nearest is " + nearest
+		}
 	}
 	return fault.New(fault.Invalid, fmt.Sprintf("no alert %q", name), why, "sandbox alerts list")
 }
@@ -156,15 +197,24 @@ func (s *Session) prepareDrills(ctx context.Context, list []stack.Drill, opt Dri
 	return out, nil
 }
 
+// healthyForDrills refuses a stack that is not healthy, and does not get so in a
+// moment.
 func (s *Session) healthyForDrills(ctx context.Context) error {
-	for _, h := range s.health(ctx) {
-		if !h.State.Healthy() {
-			return fault.New(fault.Unhealthy, fmt.Sprintf("no drill on a sandbox that is not healthy: %s is %s", h.Component, h.State),
-				h.Reason, "sandbox status, or --force to drill all the same")
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		for _, h := range s.health(ctx) {
+			if !h.State.Healthy() {
+				return struct{}{}, fault.New(fault.Unhealthy, fmt.Sprintf("no drill on a sandbox that is not healthy: %s is %s", h.Component, h.State),
+					h.Reason, "sandbox status, or --force to drill all the same")
+			}
 		}
-	}
-	return nil
+		return struct{}{}, nil
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(time.Second)), backoff.WithMaxElapsedTime(healthyMoment))
+	return err
 }
+
+// healthyMoment is how long a stack may take to be healthy before a drill: a
+// release that was just changed has its first scrape to come.
+const healthyMoment = 10 * time.Second
 
 func (s *Session) prepareDrill(ctx context.Context, spec stack.Drill, opt DrillOptions) (prepared, error) {
 	p := prepared{spec: spec}
@@ -186,7 +236,8 @@ func (s *Session) prepareDrill(ctx context.Context, spec stack.Drill, opt DrillO
 	}
 	p.Drill = drill.Drill{
 		Alert: spec.Alert, Injector: injector, Fault: rec, Prepare: prepare, Receiver: spec.Receiver,
-		Within: time.Duration(spec.Within), Resolves: time.Duration(spec.Resolves), Compress: compressOf(spec, opt),
+		Unrouted: s.stack.Spec.Observability.Alertmanager == "",
+		Within:   time.Duration(spec.Within), Resolves: time.Duration(spec.Resolves), Compress: compressOf(spec, opt),
 	}
 	if spec.Load != nil {
 		load, err := s.load(ctx, *spec.Load)
@@ -255,12 +306,24 @@ func (s *Session) runDrills(ctx context.Context, list []prepared, opt DrillOptio
 	}
 	switch {
 	case ctx.Err() != nil:
-		err = errors.Join(context.Cause(ctx), err)
+		err = errors.Join(s.drillsInterrupted(ctx, list), err)
 	case failed > 0:
 		err = errors.Join(drillsFailed(first, failed, len(list)), err)
 	}
 	log.Emit(event.RunFinished{OK: err == nil, Error: steps.Problem(err), Elapsed: time.Since(began)})
 	return errors.Join(err, log.Close())
+}
+
+// drillsInterrupted says what an interrupt has left.
+func (s *Session) drillsInterrupted(ctx context.Context, list []prepared) error {
+	f := &fault.Error{
+		Code: fault.CodeOf(context.Cause(ctx)), What: "the drills were interrupted", Why: "the fault was undone; nothing is left of it",
+		Try: "sandbox alerts drill " + list[0].Alert, Cause: context.Cause(ctx),
+	}
+	if s.faultIsLeft() {
+		f.Why, f.Try = "a fault is left", "sandbox alerts drill --undo"
+	}
+	return f
 }
 
 // faultIsLeft says whether a fault is recorded, so that no other drill may begin.

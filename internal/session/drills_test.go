@@ -73,13 +73,21 @@ func TestFaultsAreKeptUntilTheyAreForgotten(t *testing.T) {
 
 func TestADrillWhoseProcessDiedIsInterrupted(t *testing.T) {
 	s := faulty(t)
+	passedAt := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	assert.NoError(t, s.recordDrill(event.DrillChanged{Alert: "Down", State: event.DrillRunning}))
-	assert.NoError(t, s.recordDrill(event.DrillChanged{Alert: "Slow", State: event.DrillPassed}))
-	assert.NoError(t, s.interrupted())
+	assert.NoError(t, s.recordDrill(event.DrillChanged{Alert: "Slow", State: event.DrillPassed, Finished: passedAt}))
 	last, err := s.LastDrills()
+	assert.NoError(t, err)
+	assert.Equal(t, event.DrillInterrupted, last["Down"].State, "nobody holds the lock")
+	assert.NoError(t, s.interrupted())
+	last, err = s.LastDrills()
 	assert.NoError(t, err)
 	assert.Equal(t, event.DrillInterrupted, last["Down"].State)
 	assert.Equal(t, event.DrillPassed, last["Slow"].State)
+	assert.NoError(t, s.recordDrill(event.DrillChanged{Alert: "Slow", State: event.DrillFailed}))
+	last, err = s.LastDrills()
+	assert.NoError(t, err)
+	assert.Equal(t, passedAt, last["Slow"].Passed.UTC(), "that it once passed is remembered")
 }
 
 func TestStepsThatUndoComeBeforeWhatTheyWouldDisturb(t *testing.T) {
@@ -128,13 +136,14 @@ func TestWhatIsKnownOfAnAlert(t *testing.T) {
 		"impossible": {Alert{Missing: []string{"no_such"}}, nil, "can never fire: no target exposes no_such", "none declared"},
 		"tested":     {Alert{Tested: true}, []string{"test"}, "never fired", "none declared"},
 		"drilled": {
-			Alert{Fired: true, Drill: "x", LastDrill: &event.DrillChanged{State: event.DrillPassed, Finished: time.Now().Add(-3 * time.Minute)}},
+			Alert{Fired: true, Drill: "x", LastDrill: &event.DrillChanged{State: event.DrillPassed, Finished: time.Now().Add(-3 * time.Minute), Passed: time.Now()}},
 			[]string{"drill", "has fired"},
 			"", "passed 3m ago",
 		},
 		"failed": {
-			Alert{Drill: "x", LastDrill: &event.DrillChanged{State: event.DrillFailed, Finished: time.Now().Add(-50 * time.Hour), Error: &event.Problem{Why: "metric absent"}}},
-			nil, "metric absent", "failed 2d ago",
+			Alert{Drill: "x", LastDrill: &event.DrillChanged{State: event.DrillFailed, Finished: time.Now().Add(-50 * time.Hour), Link: event.LinkMetric, Passed: time.Now()}},
+			[]string{"drill"},
+			"broken link: metric absent", "failed 2d ago",
 		},
 		"running": {Alert{Drill: "x", LastDrill: &event.DrillChanged{State: event.DrillRunning}}, nil, "never fired", "running"},
 	} {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/fault"
@@ -147,7 +146,7 @@ func (s *Session) undoFault(ctx context.Context, rec inject.Record, w inject.Wor
 // interrupted notes that the drills which are recorded as running do not: their
 // process has died, as the lock shows that the caller holds.
 func (s *Session) interrupted() error {
-	last, err := s.LastDrills()
+	last, err := s.recordedDrills()
 	if err != nil {
 		return err
 	}
@@ -155,8 +154,7 @@ func (s *Session) interrupted() error {
 		if d.State != event.DrillRunning {
 			continue
 		}
-		d.State, d.Finished = event.DrillInterrupted, time.Now()
-		if err := s.recordDrill(d); err != nil {
+		if err := s.recordDrill(s.died(d)); err != nil {
 			return err
 		}
 	}
@@ -265,7 +263,7 @@ func (s *Session) undoStep(level inject.Level) func(context.Context, event.Repor
 		var notes []string
 		for _, rec := range undone {
 			rep.Log("sandbox", "undone: "+rec.What)
-			notes = append(notes, rec.What)
+			notes = append(notes, "undone: "+rec.What)
 		}
 		if err != nil {
 			return steps.Result{}, err

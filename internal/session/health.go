@@ -76,7 +76,31 @@ func (s *Session) sources() []health.Source {
 	if s.stack.Spec.Observability.On() {
 		list = append(list, s.observers()...)
 	}
-	return list
+	return append(list, health.Source{Name: "drills", Probe: s.probeFaults})
+}
+
+// probeFaults names what drills have broken and not mended yet.
+func (s *Session) probeFaults(context.Context) []event.Health {
+	list, err := s.Faults()
+	if err != nil {
+		return failed("drill", err)
+	}
+	_, running, err := s.dir.Holder()
+	if err != nil {
+		return failed("drill", err)
+	}
+	var all []event.Health
+	for _, rec := range list {
+		if !rec.Breaks() {
+			continue
+		}
+		h := event.Health{Component: drillStep(rec.Alert), State: event.StateDegraded, Since: rec.Since, Reason: "its fault is left: " + rec.What, Try: "sandbox alerts drill --undo"}
+		if running {
+			h.Reason, h.Try = "breaks the stack on purpose: "+rec.What, ""
+		}
+		all = append(all, h)
+	}
+	return all
 }
 
 func (s *Session) observers() []health.Source {

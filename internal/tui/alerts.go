@@ -54,6 +54,7 @@ func figure(value string) string {
 }
 
 func (a *alertsTab) sync(m *model) {
+	rule := a.subject()
 	p := m.filterOf(alertsScreen)
 	a.rows = a.rows[:0]
 	known := map[string]bool{}
@@ -85,6 +86,11 @@ func (a *alertsTab) sync(m *model) {
 		keys[i] = r.key
 	}
 	a.list.set(keys)
+	// An alert that is pending has more labels than its rule, and so another key:
+	// the cursor stays on the rule.
+	if i := slices.IndexFunc(a.rows, func(r alertRow) bool { return r.Rule == rule }); rule != "" && i >= 0 && a.rows[a.list.at].Rule != rule {
+		a.list.at = i
+	}
 	if !a.moved {
 		a.list.at = 0
 	}
