@@ -309,6 +309,9 @@ func (x *run) whyNotResolved(ctx context.Context) error {
 	if x.seen.promErr != nil {
 		return &broken{link: event.LinkResolve, why: "Prometheus does not answer: " + x.seen.promErr.Error(), try: "sandbox logs observe/prometheus"}
 	}
+	if !x.isDone(event.StageResolved) && len(x.seen.alerts) == 0 {
+		return &broken{link: event.LinkResolve, why: "Prometheus has not evaluated the rule since the fault was undone", try: "sandbox logs observe/prometheus"}
+	}
 	if i := slices.IndexFunc(x.seen.alerts, func(a *promv1.Alert) bool { return a.State == promv1.AlertStateFiring }); i >= 0 {
 		a := x.seen.alerts[i]
 		return &broken{

@@ -96,17 +96,14 @@ func (s *Session) observed(component string) (observe.Common, string, error) {
 	return observe.Common{Sandbox: s.name, Run: s.run, Network: s.network()}, filepath.Join(dir, component), nil
 }
 
-func (s *Session) prometheus() (*observe.Prometheus, error) { return s.prometheusWith(nil) }
-
-// prometheusWith is Prometheus with the rules of a drill, which may be none.
-func (s *Session) prometheusWith(drillRules []byte) (*observe.Prometheus, error) {
+func (s *Session) prometheus() (*observe.Prometheus, error) {
 	common, dir, err := s.observed("prometheus")
 	if err != nil {
 		return nil, err
 	}
 	cfg := observe.PrometheusConfig{
 		Common: common, Image: s.ref(plan.PrometheusImage), Port: s.ports["prometheus"], Dir: dir, Alertmanager: true,
-		DrillRules: drillRules, Targets: exporterTargets(),
+		DrillRules: s.drilling().rules, Targets: exporterTargets(),
 	}
 	for _, r := range s.stack.Spec.Observability.Rules {
 		cfg.Rules = append(cfg.Rules, s.stack.Path(r))
@@ -114,16 +111,13 @@ func (s *Session) prometheusWith(drillRules []byte) (*observe.Prometheus, error)
 	return observe.NewPrometheus(s.engine, cfg), nil
 }
 
-func (s *Session) alertmanager() (*observe.Alertmanager, error) { return s.alertmanagerWith(nil) }
-
-// alertmanagerWith is Alertmanager with the receiver of a drill, which may be none.
-func (s *Session) alertmanagerWith(receiver *observe.DrillReceiver) (*observe.Alertmanager, error) {
+func (s *Session) alertmanager() (*observe.Alertmanager, error) {
 	common, dir, err := s.observed("alertmanager")
 	if err != nil {
 		return nil, err
 	}
 	cfg := observe.AlertmanagerConfig{
-		Common: common, Image: s.ref(plan.AlertmanagerImage), Port: s.ports["alertmanager"], Dir: dir, Drill: receiver,
+		Common: common, Image: s.ref(plan.AlertmanagerImage), Port: s.ports["alertmanager"], Dir: dir, Drill: s.drilling().receiver,
 	}
 	if file := s.stack.Spec.Observability.Alertmanager; file != "" {
 		cfg.Config = s.stack.Path(file)

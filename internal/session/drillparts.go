@@ -167,22 +167,40 @@ func (s *Session) scrapeIntervals(ctx context.Context) (func(metric string) time
 	}, nil
 }
 
+// drillConfig is what Prometheus and Alertmanager are configured with while this
+// session runs a drill, whatever else is changed of them meanwhile.
+type drillConfig struct {
+	rules    []byte
+	receiver *observe.DrillReceiver
+}
+
+func (s *Session) drilling() drillConfig {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drill
+}
+
+func (s *Session) setDrilling(c drillConfig) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drill = c
+}
+
 // observeDrill makes Prometheus evaluate the drill's copy of the rules, and
 // Alertmanager notify its receiver.
 func (s *Session) observeDrill(ctx context.Context, p prepared) error {
-	prom, err := s.prometheusWith(p.rules)
-	if err != nil {
-		return err
+	s.setDrilling(drillConfig{rules: p.rules, receiver: &observe.DrillReceiver{URL: receiverURL, Compress: p.Compress}})
+	return s.ensureAlerting(ctx)
+}
+
+// ensureAlerting configures Prometheus and Alertmanager as they should be now.
+func (s *Session) ensureAlerting(ctx context.Context) error {
+	var errs []error
+	for _, ensure := range []func(context.Context, event.Reporter) (steps.Result, error){s.ensurePrometheus, s.ensureAlertmanager} {
+		_, err := ensure(ctx, event.Discard)
+		errs = append(errs, err)
 	}
-	if _, err := prom.Ensure(ctx, event.Discard); err != nil {
-		return err
-	}
-	am, err := s.alertmanagerWith(&observe.DrillReceiver{URL: receiverURL, Compress: p.Compress})
-	if err != nil {
-		return err
-	}
-	_, err = am.Ensure(ctx, event.Discard)
-	return err
+	return errors.Join(errs...)
 }
 
 // endTimeout bounds how long it takes to remove what lives for a drill only.
@@ -192,12 +210,10 @@ const endTimeout = time.Minute
 func (s *Session) endDrills(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
+	s.setDrilling(drillConfig{})
 	var errs []error
 	if s.stack.Spec.Observability.On() {
-		for _, ensure := range []func(context.Context, event.Reporter) (steps.Result, error){s.ensurePrometheus, s.ensureAlertmanager} {
-			_, err := ensure(ctx, event.Discard)
-			errs = append(errs, err)
-		}
+		errs = append(errs, s.ensureAlerting(ctx))
 	}
 	_, err := s.removeDrillContainers(ctx)
 	errs = append(errs, err)

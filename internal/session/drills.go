@@ -359,7 +359,7 @@ func (s *Session) runDrill(ctx context.Context, p prepared, after bool, opt Dril
 		emit(d)
 		recordErr = errors.Join(recordErr, s.recordDrill(d))
 	}
-	d, err := s.drill(ctx, p, after, opt, say)
+	d, err := s.runOne(ctx, p, after, opt, say)
 	end.Elapsed = time.Since(began)
 	switch {
 	case err != nil:
@@ -376,8 +376,8 @@ func (s *Session) runDrill(ctx context.Context, p prepared, after bool, opt Dril
 	return end
 }
 
-// drill sets up what one drill needs, and runs it.
-func (s *Session) drill(ctx context.Context, p prepared, after bool, opt DrillOptions, say func(event.DrillChanged)) (event.DrillChanged, error) {
+// runOne sets up what one drill needs, and runs it.
+func (s *Session) runOne(ctx context.Context, p prepared, after bool, opt DrillOptions, say func(event.DrillChanged)) (event.DrillChanged, error) {
 	receiver, err := s.startReceiver(ctx)
 	if err != nil {
 		return event.DrillChanged{}, err

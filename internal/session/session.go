@@ -83,8 +83,9 @@ type Session struct {
 	warnings []event.ObjectEvent // of the last Up
 	faulting sync.Mutex          // held while the record of faults is changed
 
-	mu   sync.Mutex
-	refs map[string]string // platform image, or image/NAME of the stack → reference in the engine's store
+	mu    sync.Mutex
+	drill drillConfig
+	refs  map[string]string // platform image, or image/NAME of the stack → reference in the engine's store
 }
 
 // Load reads the stack that arg means: one that comes with sandbox, a folder
