@@ -247,7 +247,11 @@ func describeFault(i stack.Inject) string {
 		return strings.Join(i.Kinds(), ", ")
 	}
 	text := strings.NewReplacer(`"`, "", ":{", " ", ",", ", ", ":", ": ").Replace(string(data))
-	return strings.Trim(text, "{}")
+	text = strings.Trim(text, "{}")
+	if i.Scale != nil && i.Scale.Replicas == 0 {
+		text += ", replicas: 0"
+	}
+	return text
 }
 
 // load returns the requests of a drill.

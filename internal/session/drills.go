@@ -396,12 +396,16 @@ func (s *Session) runOne(ctx context.Context, p prepared, after bool, opt DrillO
 	runner := drill.Runner{
 		Prometheus: prom, Alertmanager: am, Receiver: receiver,
 		Keep: func(rec inject.Record) error {
-			if p.cleanup != nil {
-				if err := s.keepFault(*p.cleanup); err != nil {
-					return err
-				}
+			if p.cleanup == nil {
+				return s.keepFault(rec)
 			}
-			return s.keepFault(rec)
+			if err := s.keepFault(*p.cleanup); err != nil {
+				return err
+			}
+			if err := s.keepFault(rec); err != nil {
+				return errors.Join(err, s.forgetFault(*p.cleanup))
+			}
+			return nil
 		},
 		Undo: func(ctx context.Context, rec inject.Record) error {
 			if err := s.undoFault(ctx, rec, s.world()); err != nil || p.cleanup == nil {

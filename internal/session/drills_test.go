@@ -28,7 +28,7 @@ func TestCompressOf(t *testing.T) {
 
 func TestDescribeFault(t *testing.T) {
 	for want, inject := range map[string]stack.Inject{
-		"scale workload: deployment/web":                 {Scale: &stack.ScaleFault{Workload: "deployment/web"}},
+		"scale workload: deployment/web, replicas: 0":    {Scale: &stack.ScaleFault{Workload: "deployment/web"}},
 		"crash selector: app=web, container: web":        {Crash: &stack.CrashFault{Selector: "app=web", Container: "web"}},
 		"exec component: aws, run: [ls, /], undo: [pwd]": {Exec: &stack.ExecFault{Component: "aws", Run: []string{"ls", "/"}, Undo: []string{"pwd"}}},
 		"delay component: aws, latency: 1s":              {Delay: &stack.DelayFault{Component: "aws", Latency: stack.Duration(time.Second)}},
