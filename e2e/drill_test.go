@@ -25,7 +25,7 @@ func drilled(t *testing.T, w *world, name string, env map[string]string) {
 	if len(results) != 1 || results[0].State != event.DrillPassed || results[0].Compress != 20 {
 		t.Errorf("results: %+v", results)
 	}
-	if passed := junitCases(t, report); !passed["drill "+alertName] {
+	if passed := junitCases(t, report); !passed["drill/"+alertName] {
 		t.Errorf("the report has %v", passed)
 	}
 	for _, a := range w.alerts(name) {

@@ -38,7 +38,7 @@ func TestAllDrills(t *testing.T) {
 			if a.LastDrill == nil || a.LastDrill.State != event.DrillPassed || !a.Fired || len(a.Missing) > 0 || !a.Tested {
 				t.Errorf("%s: %+v", a.Alert, a)
 			}
-			if !passed["drill "+a.Alert] {
+			if !passed["drill/"+a.Alert] {
 				t.Errorf("the report has no drill %s that passed: %v", a.Alert, passed)
 			}
 		}
