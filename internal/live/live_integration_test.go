@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -143,7 +144,7 @@ func up(ctx context.Context, t *testing.T, name string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := session.Start(ctx, wanted, session.Options{AutoPorts: true})
+	s, err := session.Start(ctx, wanted, session.Options{AutoPorts: true, Program: program(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,4 +295,17 @@ func feedSays(reason string) func(event.View) bool {
 			return g.Object == "feed/kubernetes" && g.Reason == reason
 		})
 	}
+}
+
+// program builds sandbox, for what of it runs in containers.
+func program(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sandbox")
+	cmd := exec.Command("go", "build", "-tags", "remote exclude_graphdriver_btrfs containers_image_openpgp", "-o", path, "./cmd/sandbox")
+	cmd.Dir = "../.."
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return path
 }

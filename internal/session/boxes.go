@@ -24,7 +24,7 @@ func (s *Session) drillBox(alias string, port int, args ...string) (box.Spec, er
 	cache, err := cacheDir()
 	return box.Spec{
 		Sandbox: s.name, Run: s.run, Component: drillComponent + alias, Alias: alias, Network: s.network(),
-		Image: s.ref(plan.PrometheusImage), Args: args, Port: port, Cache: cache,
+		Image: s.ref(plan.PrometheusImage), Args: args, Port: port, Cache: cache, Program: s.opt.Program,
 	}, err
 }
 

@@ -42,7 +42,7 @@ func (s *Session) exporter() (box.Spec, error) {
 	}
 	spec := box.Spec{
 		Sandbox: s.name, Run: s.run, Component: componentExporter, Alias: exporterAlias, Network: s.network(),
-		Image: s.ref(plan.PrometheusImage), Port: agent.PortExporter, Restart: true, Cache: cache,
+		Image: s.ref(plan.PrometheusImage), Port: agent.PortExporter, Restart: true, Cache: cache, Program: s.opt.Program,
 		Args: []string{"exporter", fmt.Sprintf("--cluster=https://%s:%d", c.ControlPlane(), apiPort)},
 	}
 	if !s.stack.Spec.AWS.On() {

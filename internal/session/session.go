@@ -48,6 +48,9 @@ type Options struct {
 	Builder string
 	// RemoteEngine allows an engine on another machine.
 	RemoteEngine bool
+	// Program is what runs in the sandbox's own containers, such as the exporter.
+	// Empty stands for this program, which a test is not.
+	Program string
 }
 
 // Wanted is a stack that was read and found valid, and the name of the sandbox
