@@ -126,13 +126,18 @@ func (s scaled) steered(ctx context.Context, kube kubernetes.Interface) error {
 	return nil
 }
 
+// open returns what is recorded, and a client of the cluster that it is about.
+func (s *scale) open(rec Record) (data scaled, kube kubernetes.Interface, err error) {
+	if err := rec.read(&data); err != nil {
+		return data, nil, err
+	}
+	kube, err = s.w.Kube()
+	return data, kube, err
+}
+
 // Inject scales the workload and waits until it has that many pods.
 func (s *scale) Inject(ctx context.Context, rec Record) error {
-	var data scaled
-	if err := rec.read(&data); err != nil {
-		return err
-	}
-	kube, err := s.w.Kube()
+	data, kube, err := s.open(rec)
 	if err != nil {
 		return err
 	}
@@ -165,11 +170,7 @@ func (s *scale) Inject(ctx context.Context, rec Record) error {
 
 // Sustain watches that nothing else changes the number.
 func (s *scale) Sustain(ctx context.Context, rec Record) error {
-	var data scaled
-	if err := rec.read(&data); err != nil {
-		return err
-	}
-	kube, err := s.w.Kube()
+	data, kube, err := s.open(rec)
 	if err != nil {
 		return err
 	}
@@ -186,11 +187,7 @@ func (s *scale) Sustain(ctx context.Context, rec Record) error {
 // Undo sets the number back. It leaves alone what somebody else has set since,
 // and does nothing where the workload is gone.
 func (s *scale) Undo(ctx context.Context, rec Record) error {
-	var data scaled
-	if err := rec.read(&data); err != nil {
-		return err
-	}
-	kube, err := s.w.Kube()
+	data, kube, err := s.open(rec)
 	if err != nil {
 		return err
 	}

@@ -21,11 +21,7 @@
 package observe
 
 import (
-	"os"
 	"path/filepath"
-	"strconv"
-
-	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
 
 // The components, as they are named in health and in container labels.
@@ -61,15 +57,6 @@ type Common struct {
 	Network string
 	// Labels are put on the containers besides the labels of sandbox itself.
 	Labels map[string]string
-}
-
-// userFor returns the container user that owns, as seen from the host, the
-// files of the user who runs sandbox. See the package documentation.
-func userFor(info runtime.Info) string {
-	if info.Rootless {
-		return "0:0"
-	}
-	return strconv.Itoa(os.Getuid()) + ":" + strconv.Itoa(os.Getgid())
 }
 
 // configDir and dataDir are the two folders of a service in its Dir.

@@ -65,7 +65,7 @@ func (s *service) complete(ctx context.Context, spec runtime.ContainerSpec) (run
 		}
 	}
 	spec.Name = s.containerName()
-	spec.User = userFor(info)
+	spec.User = info.Owner()
 	spec.Network = s.common.Network
 	spec.Aliases = []string{s.alias}
 	spec.Ports = []runtime.Port{{HostIP: "127.0.0.1", HostPort: s.hostPort, Container: s.port}}

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -103,6 +105,15 @@ type Info struct {
 	Rootless      bool
 	CgroupVersion int
 	Socket        string
+}
+
+// Owner returns the container user, as UID:GID, that owns the files of the user who
+// runs sandbox, as seen from the host: under a rootless engine that is user 0.
+func (i Info) Owner() string {
+	if i.Rootless {
+		return "0:0"
+	}
+	return strconv.Itoa(os.Getuid()) + ":" + strconv.Itoa(os.Getgid())
 }
 
 // Image is an image in the engine's store.

@@ -251,16 +251,21 @@ func (s *Session) Apply(ctx context.Context, name string, rep event.Reporter) (n
 	if err != nil {
 		return "", err
 	}
-	err = s.locked(ctx, "sandbox tf apply", func() error {
-		m, err := s.module(ctx, t)
-		if err != nil {
-			return err
-		}
-		res, err := m.Apply(ctx, rep)
-		note = res.String()
+	err = s.locked(ctx, "sandbox tf apply", func() (err error) {
+		note, err = s.apply(ctx, t, rep)
 		return err
 	})
 	return note, err
+}
+
+// apply is Apply for who holds the lock.
+func (s *Session) apply(ctx context.Context, t stack.Terraform, rep event.Reporter) (note string, err error) {
+	m, err := s.module(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	res, err := m.Apply(ctx, rep)
+	return res.String(), err
 }
 
 func (s *Session) moduleSpec(name string) (stack.Terraform, error) {

@@ -19,13 +19,18 @@ const receiverAlias = "drill-receiver"
 // receiverURL is where it takes notifications, as Alertmanager sees it.
 var receiverURL = fmt.Sprintf("http://%s:%d/notify", receiverAlias, agent.PortReceiver)
 
-// drillBox describes a container that lives for a drill only.
-func (s *Session) drillBox(alias string, port int, args ...string) (box.Spec, error) {
+// box describes a container that runs this program.
+func (s *Session) box(component, alias string, port int, args ...string) (box.Spec, error) {
 	cache, err := cacheDir()
 	return box.Spec{
-		Sandbox: s.name, Run: s.run, Component: drillComponent + alias, Alias: alias, Network: s.network(),
+		Sandbox: s.name, Run: s.run, Component: component, Alias: alias, Network: s.network(),
 		Image: s.ref(plan.PrometheusImage), Args: args, Port: port, Cache: cache, Program: s.opt.Program,
 	}, err
+}
+
+// drillBox describes one that lives for a drill only.
+func (s *Session) drillBox(alias string, port int, args ...string) (box.Spec, error) {
+	return s.box(drillComponent+alias, alias, port, args...)
 }
 
 // drillReceiver is the receiver of a drill, at its URL on this host.

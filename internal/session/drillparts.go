@@ -260,5 +260,5 @@ func (s *Session) load(ctx context.Context, spec stack.DrillLoad) (*drill.Load, 
 	if err != nil {
 		return nil, err
 	}
-	return drill.NewLoad(ctx, client, spec, s.world().Namespaces)
+	return drill.NewLoad(ctx, client, spec, s.namespaces())
 }

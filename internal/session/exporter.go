@@ -10,7 +10,6 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/aws"
 	"github.com/sandbox-stack/sandbox/internal/event"
 	"github.com/sandbox-stack/sandbox/internal/observe"
-	"github.com/sandbox-stack/sandbox/internal/plan"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 	"github.com/sandbox-stack/sandbox/internal/steps"
 )
@@ -36,15 +35,12 @@ func (s *Session) exporter() (box.Spec, error) {
 	if err != nil {
 		return box.Spec{}, err
 	}
-	cache, err := cacheDir()
+	spec, err := s.box(componentExporter, exporterAlias, agent.PortExporter,
+		"exporter", fmt.Sprintf("--cluster=https://%s:%d", c.ControlPlane(), apiPort))
 	if err != nil {
 		return box.Spec{}, err
 	}
-	spec := box.Spec{
-		Sandbox: s.name, Run: s.run, Component: componentExporter, Alias: exporterAlias, Network: s.network(),
-		Image: s.ref(plan.PrometheusImage), Port: agent.PortExporter, Restart: true, Cache: cache, Program: s.opt.Program,
-		Args: []string{"exporter", fmt.Sprintf("--cluster=https://%s:%d", c.ControlPlane(), apiPort)},
-	}
+	spec.Restart = true
 	if !s.stack.Spec.AWS.On() {
 		return spec, nil
 	}

@@ -23,14 +23,8 @@ import (
 
 // world is the sandbox as faults see it.
 func (s *Session) world() inject.World {
-	var namespaces []string
-	for _, r := range s.stack.Spec.Releases {
-		if !slices.Contains(namespaces, r.Namespace) {
-			namespaces = append(namespaces, r.Namespace)
-		}
-	}
 	return inject.World{
-		Sandbox: s.name, Run: s.run, Network: s.network(), Engine: s.engine, Namespaces: namespaces,
+		Sandbox: s.name, Run: s.run, Network: s.network(), Engine: s.engine, Namespaces: s.namespaces(),
 		Kube: func() (kubernetes.Interface, error) { return s.kube() },
 		Node: s.node,
 		Containers: func(ctx context.Context, component string) ([]runtime.Container, error) {
@@ -49,11 +43,7 @@ func (s *Session) world() inject.World {
 			if err != nil {
 				return err
 			}
-			m, err := s.module(ctx, t)
-			if err != nil {
-				return err
-			}
-			_, err = m.Apply(ctx, event.Discard)
+			_, err = s.apply(ctx, t, event.Discard)
 			return err
 		},
 		Revive: s.revive,
@@ -114,11 +104,18 @@ func (s *Session) leadEmulator(ctx context.Context, address string, port int) er
 
 // binding is how pods reach the emulator when nothing is broken.
 func (s *Session) binding(ctx context.Context, e *aws.Emulator) (aws.Binding, error) {
-	var namespaces []string
+	return e.Binding(ctx, s.namespaces())
+}
+
+// namespaces are those of the stack's releases.
+func (s *Session) namespaces() []string {
+	var list []string
 	for _, r := range s.stack.Spec.Releases {
-		namespaces = append(namespaces, r.Namespace)
+		if !slices.Contains(list, r.Namespace) {
+			list = append(list, r.Namespace)
+		}
 	}
-	return e.Binding(ctx, namespaces)
+	return list
 }
 
 func (s *Session) moduleState(name string) ([]existence.Resource, error) {

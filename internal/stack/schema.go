@@ -347,12 +347,17 @@ func lookup(doc any, location []string) any {
 	return doc
 }
 
-// nearest returns the candidate closest to a word, or "" where none is close.
+// nearest is Nearest of a word that is short enough to be shown.
 func nearest(word string, candidates []string) string {
-	best, distance := "", max(2, len(word)/3)+1
 	if len(word) > maxQuoted {
 		return ""
 	}
+	return Nearest(word, candidates)
+}
+
+// Nearest returns the candidate closest to a word, or "" where none is close.
+func Nearest(word string, candidates []string) string {
+	best, distance := "", max(2, len(word)/3)+1
 	for _, c := range candidates {
 		if d := levenshtein.Distance(strings.ToLower(word), strings.ToLower(c), nil); d < distance {
 			best, distance = c, d

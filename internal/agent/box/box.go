@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -55,8 +54,8 @@ type Spec struct {
 	// Mounts are bound besides the program.
 	Mounts []runtime.Mount
 	// Port is where it says that it is ready, at agent.PathHealth. It is published
-	// on 127.0.0.1, as HostPort or, where that is 0, a free one.
-	Port, HostPort int
+	// on 127.0.0.1, as a free one.
+	Port int
 	// Restart starts it again when it ends, unless it was stopped.
 	Restart bool
 	// Cache is the folder for the copy of the program.
@@ -192,8 +191,8 @@ func (s Spec) container(ctx context.Context, rt runtime.Runtime) (runtime.Contai
 	spec := runtime.ContainerSpec{
 		Name: s.ContainerName(), Image: s.Image,
 		Entrypoint: []string{programPath}, Cmd: slices.Concat([]string{"agent"}, s.Args), Env: s.Env,
-		User: userFor(info), Network: s.Network, Aliases: []string{s.Alias},
-		Ports:   []runtime.Port{{HostIP: "127.0.0.1", HostPort: s.HostPort, Container: s.Port}},
+		User: info.Owner(), Network: s.Network, Aliases: []string{s.Alias},
+		Ports:   []runtime.Port{{HostIP: "127.0.0.1", Container: s.Port}},
 		Mounts:  append(slices.Clone(s.Mounts), runtime.Mount{Source: p.path, Target: programPath, ReadOnly: true}),
 		Restart: s.Restart,
 		Labels: map[string]string{
@@ -211,15 +210,6 @@ func (s Spec) container(ctx context.Context, rt runtime.Runtime) (runtime.Contai
 	spec.Labels[labelSpec] = hex.EncodeToString(sum[:])
 	spec.Labels[runtime.LabelRun] = s.Run
 	return spec, nil
-}
-
-// userFor returns the container user that owns, as seen from the host, the files
-// of the user who runs sandbox. See package observe.
-func userFor(info runtime.Info) string {
-	if info.Rootless {
-		return "0:0"
-	}
-	return fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
 }
 
 // find returns our container. One of that name that is not ours is a conflict.
