@@ -103,7 +103,10 @@ func (f cutComponent) Undo(ctx context.Context, rec Record) error {
 	for _, e := range u.Endpoints {
 		old = append(old, e.IP)
 	}
-	return f.w.cutOff(ctx, client, aws.Namespace, aws.ObjectName, old)
+	if err := f.w.leave(ctx, client, aws.Namespace, aws.ObjectName, old); err != nil {
+		return err
+	}
+	return f.w.cutOff(ctx, client, aws.Namespace, aws.ObjectName, old) // also where it has got the same again
 }
 
 // plug puts a container on the network again, unless it is on it. Only a node

@@ -164,18 +164,30 @@ func (f proxyFault) keep(ctx context.Context, d detour) error {
 	return f.w.cutOff(ctx, client, aws.Namespace, aws.ObjectName, []string{host})
 }
 
+// Undo leads clients back, and removes the proxies once no node leads to them.
 func (f proxyFault) Undo(ctx context.Context, rec Record) error {
 	var d detour
 	if err := rec.read(&d); err != nil {
 		return err
 	}
-	var err error
-	if d.Service != nil {
-		err = f.mendService(ctx, rec, *d.Service)
-	} else {
-		err = f.w.LeadEmulator(ctx, "", 0)
+	client, err := f.w.Kube()
+	if err != nil {
+		return err
 	}
-	if err != nil { // the proxies are still in use
+	namespace, service := aws.Namespace, aws.ObjectName
+	mend := func() error { return f.w.LeadEmulator(ctx, "", 0) }
+	if d.Service != nil {
+		namespace, service = d.Service.Namespace, d.Service.Name
+		mend = func() error { return f.mendService(ctx, client, rec, *d.Service) }
+	}
+	before, err := endpointsOf(ctx, client, namespace, service)
+	if err != nil {
+		return err
+	}
+	if err := mend(); err != nil { // the proxies are still in use
+		return err
+	}
+	if err := f.w.leave(ctx, client, namespace, service, before); err != nil {
 		return err
 	}
 	var failed []error

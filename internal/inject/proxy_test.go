@@ -73,7 +73,7 @@ func TestConnectionsPastTheProxyAreCut(t *testing.T) {
 	go func() { ended <- in.Sustain(ctx, rec) }()
 	require.Eventually(t, func() bool {
 		calls := strings.Join(w.Engine.(interface{ Calls() []string }).Calls(), "\n")
-		return strings.Contains(calls, "conntrack -D -p tcp -d 10.96.0.9 -r 10.89.0.24")
+		return strings.Contains(calls, "conntrack -D -p tcp") && strings.Contains(calls, "sandbox 10.96.0.9 10.89.0.24")
 	}, 10*time.Second, 5*time.Millisecond)
 	cancel()
 	require.NoError(t, <-ended)

@@ -298,15 +298,9 @@ func (f proxyFault) keepService(ctx context.Context, client kubernetes.Interface
 	if _, err := f.clear(ctx, client, led); err != nil {
 		return err
 	}
-	list, err := client.DiscoveryV1().EndpointSlices(led.Namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + led.Bypass})
+	pods, err := endpointsOf(ctx, client, led.Namespace, led.Bypass)
 	if err != nil {
-		return fmt.Errorf("list the EndpointSlices of the Service %s: %w", led.Bypass, err)
-	}
-	var pods []string
-	for _, s := range list.Items {
-		for _, e := range s.Endpoints {
-			pods = append(pods, e.Addresses...)
-		}
+		return err
 	}
 	return f.w.cutOff(ctx, client, led.Namespace, led.Name, pods)
 }
@@ -329,11 +323,7 @@ func (f proxyFault) patch(ctx context.Context, client kubernetes.Interface, led 
 
 // mendService leads the Service to its pods again. A Service that is gone, or
 // another one of that name, is left alone.
-func (f proxyFault) mendService(ctx context.Context, rec Record, led ledService) error {
-	client, err := f.w.Kube()
-	if err != nil {
-		return err
-	}
+func (f proxyFault) mendService(ctx context.Context, client kubernetes.Interface, rec Record, led ledService) error {
 	services, slicesOf := client.CoreV1().Services(led.Namespace), client.DiscoveryV1().EndpointSlices(led.Namespace)
 	var failed []error
 	fail := func(doing string, err error) {

@@ -202,13 +202,16 @@ func TestARealServiceIsDelayed(t *testing.T) {
 			rec, err := in.Prepare(t.Context())
 			require.NoError(t, err)
 			var out lockedBuffer
-			ended := make(chan int, 1)
+			type end struct {
+				exit int
+				err  error
+			}
+			ended := make(chan end, 1) // an end after the test's own is nobody's
 			go func() {
 				exit, err := c.Engine.Exec(t.Context(), c.node.ID, runtime.ExecSpec{Cmd: []string{"bash", "-c", heldOpen, c.ip, strconv.Itoa(podPort)}, Stdout: &out, Stderr: &out})
-				assert.NoError(t, err)
-				ended <- exit
+				ended <- end{exit, err}
 			}()
-			require.Eventually(t, func() bool { return strings.Contains(out.String(), "asked") }, 10*time.Second, 20*time.Millisecond)
+			require.Eventually(t, func() bool { return strings.Contains(out.String(), "asked") }, 30*time.Second, 20*time.Millisecond, "%v", &out)
 
 			require.NoError(t, in.Inject(t.Context(), kept(t, rec)))
 			c.becomes("slow", slow)
@@ -217,9 +220,12 @@ func TestARealServiceIsDelayed(t *testing.T) {
 			sustained := make(chan error, 1)
 			go func() { sustained <- in.Sustain(ctx, rec) }()
 			select {
-			case exit := <-ended:
-				assert.NotZero(t, exit, "the connection that was open is cut: %s", out.String())
+			case end := <-ended:
+				require.NoError(t, end.err)
+				assert.NotZero(t, end.exit, "the connection that was open is cut: %s", out.String())
 				assert.NotContains(t, out.String(), "never cut")
+			case err := <-sustained:
+				t.Fatalf("the fault is not kept up: %v", err)
 			case <-time.After(60 * time.Second):
 				t.Fatalf("the connection is open still: %s", out.String())
 			}
@@ -229,7 +235,9 @@ func TestARealServiceIsDelayed(t *testing.T) {
 
 			for range 2 {
 				require.NoError(t, Undo(t.Context(), kept(t, rec), c.World))
-				c.becomes("quick again", quick)
+				took, err := c.takes()
+				require.NoError(t, err, "nobody is led to a proxy that is gone")
+				assert.True(t, quick(took), "it takes %v", took)
 				assert.Zero(t, c.left())
 				svc, err := c.kube.CoreV1().Services(podNamespace).Get(t.Context(), itName, metav1.GetOptions{})
 				require.NoError(t, err)

@@ -20,6 +20,7 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 
 	"github.com/sandbox-stack/sandbox/internal/runtime"
+	"github.com/sandbox-stack/sandbox/internal/runtime/fake"
 	"github.com/sandbox-stack/sandbox/internal/stack"
 )
 
@@ -235,6 +236,34 @@ func TestProxiesStayWhileTheServiceLeadsToThem(t *testing.T) {
 	assert.Empty(t, k.slices(t))
 }
 
+func TestProxiesStayUntilNoNodeLeadsToThem(t *testing.T) {
+	t.Parallel()
+	k := kubeWith(shop(nil))
+	w, proxies, _ := proxyWorld(t, k)
+	in, err := New(delayShop(nil), w)
+	require.NoError(t, err)
+	rec, err := in.Prepare(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, in.Inject(t.Context(), rec))
+	engine := w.Engine.(*fake.Runtime)
+	asked := false
+	engine.Fail = func(method, subject string) error {
+		if method != "Exec" || !strings.Contains(subject, "iptables-save") {
+			return nil
+		}
+		asked = true
+		assert.Contains(t, subject, "sandbox 10.89.9.1 10.89.9.2")
+		assert.Len(t, proxies, 2)
+		assert.Empty(t, k.slices(t))
+		return errors.New("still led")
+	}
+	require.ErrorContains(t, Undo(t.Context(), kept(t, rec), w), "still led")
+	assert.True(t, asked)
+	assert.Len(t, proxies, 2)
+	require.NoError(t, Undo(t.Context(), kept(t, rec), w), "its slices are gone")
+	assert.Empty(t, proxies)
+}
+
 func TestServicesThatTakeNoProxy(t *testing.T) {
 	for name, tc := range map[string]struct {
 		service *corev1.Service
@@ -296,7 +325,7 @@ func TestWhatComesBackIsTakenAwayAgain(t *testing.T) {
 	go func() { ended <- in.Sustain(ctx, kept(t, rec)) }()
 	require.Eventually(t, func() bool {
 		calls := strings.Join(w.Engine.(interface{ Calls() []string }).Calls(), "\n")
-		return strings.Contains(calls, "conntrack -D -p tcp -d 10.96.0.7 -r 10.244.0.5")
+		return strings.Contains(calls, "conntrack -D -p tcp") && strings.Contains(calls, "sandbox 10.96.0.7 10.244.0.5")
 	}, 10*time.Second, 5*time.Millisecond)
 	assert.NotContains(t, k.slices(t), "shop-ghi")
 	cancel()
