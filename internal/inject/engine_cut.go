@@ -94,7 +94,7 @@ func (f cutComponent) Undo(ctx context.Context, rec Record) error {
 	if err := f.w.LeadEmulator(ctx, "", 0); err != nil {
 		return err
 	}
-	// What was open when it was cut hangs at the address that it had.
+	// What was open when it was cut hangs, also where it has its address again.
 	client, err := f.w.Kube()
 	if err != nil {
 		return err
@@ -103,10 +103,7 @@ func (f cutComponent) Undo(ctx context.Context, rec Record) error {
 	for _, e := range u.Endpoints {
 		old = append(old, e.IP)
 	}
-	if err := f.w.leave(ctx, client, aws.Namespace, aws.ObjectName, old); err != nil {
-		return err
-	}
-	return f.w.cutOff(ctx, client, aws.Namespace, aws.ObjectName, old) // also where it has got the same again
+	return f.w.cutOff(ctx, client, aws.Namespace, aws.ObjectName, old)
 }
 
 // plug puts a container on the network again, unless it is on it. Only a node

@@ -89,9 +89,11 @@ type World struct {
 	// Exec runs a command in a component, as `sandbox shell` does.
 	Exec func(ctx context.Context, component string, command []string, out io.Writer) (exit int, err error)
 	// Proxy starts a container that runs a proxy on the sandbox's network and
-	// returns its address there; StopProxy removes it, also where it is gone.
-	Proxy     func(ctx context.Context, name string, spec ProxySpec) (address string, err error)
-	StopProxy func(ctx context.Context, name string) error
+	// returns its address there. ProxyAddress returns that later, "" where it is
+	// gone; StopProxy removes it, also where it is gone.
+	Proxy        func(ctx context.Context, name string, spec ProxySpec) (address string, err error)
+	ProxyAddress func(ctx context.Context, name string) (string, error)
+	StopProxy    func(ctx context.Context, name string) error
 	// Emulator returns where the emulator listens on the sandbox's network.
 	Emulator func(ctx context.Context) (host string, port int, err error)
 	// LeadEmulator leads what pods send to the emulator to another address, ""

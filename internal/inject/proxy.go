@@ -164,33 +164,41 @@ func (f proxyFault) keep(ctx context.Context, d detour) error {
 	return f.w.cutOff(ctx, client, aws.Namespace, aws.ObjectName, []string{host})
 }
 
-// Undo leads clients back, and removes the proxies once no node leads to them.
+// Undo leads clients back, and removes the proxies, and the way by which they reach
+// what is behind them, once no node leads to them.
 func (f proxyFault) Undo(ctx context.Context, rec Record) error {
 	var d detour
 	if err := rec.read(&d); err != nil {
 		return err
 	}
-	client, err := f.w.Kube()
-	if err != nil {
-		return err
+	var proxies []string
+	for _, name := range d.Proxies {
+		address, err := f.w.ProxyAddress(ctx, name)
+		if err != nil {
+			return err
+		}
+		if address != "" {
+			proxies = append(proxies, address)
+		}
 	}
 	namespace, service := aws.Namespace, aws.ObjectName
-	mend := func() error { return f.w.LeadEmulator(ctx, "", 0) }
+	var err error
 	if d.Service != nil {
 		namespace, service = d.Service.Namespace, d.Service.Name
-		mend = func() error { return f.mendService(ctx, client, rec, *d.Service) }
+		err = f.mendService(ctx, rec, *d.Service)
+	} else {
+		err = f.w.LeadEmulator(ctx, "", 0)
 	}
-	before, err := endpointsOf(ctx, client, namespace, service)
-	if err != nil {
+	if err != nil { // the proxies are still in use
 		return err
 	}
-	if err := mend(); err != nil { // the proxies are still in use
-		return err
-	}
-	if err := f.w.leave(ctx, client, namespace, service, before); err != nil {
+	if err := f.w.Leave(ctx, namespace, service, proxies); err != nil {
 		return err
 	}
 	var failed []error
+	if d.Service != nil {
+		failed = append(failed, f.removeBypass(ctx, rec, *d.Service))
+	}
 	for _, name := range d.Proxies {
 		failed = append(failed, f.w.StopProxy(ctx, name))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,14 +12,22 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// endpointsOf returns the addresses that a Service leads to.
-func endpointsOf(ctx context.Context, client kubernetes.Interface, namespace, service string) ([]string, error) {
+// Endpoints returns the addresses that a Service leads to.
+func Endpoints(ctx context.Context, client kubernetes.Interface, namespace, service string) ([]string, error) {
+	return endpointsOf(ctx, client, namespace, service, "")
+}
+
+// endpointsOf returns the addresses that a Service leads to, but for those of a drill.
+func endpointsOf(ctx context.Context, client kubernetes.Interface, namespace, service, drill string) ([]string, error) {
 	list, err := client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
 	if err != nil {
 		return nil, fmt.Errorf("list the EndpointSlices of the Service %s/%s: %w", namespace, service, err)
 	}
 	var all []string
 	for _, s := range list.Items {
+		if drill != "" && s.Labels[labelDrill] == drill {
+			continue
+		}
 		for _, e := range s.Endpoints {
 			all = append(all, e.Addresses...)
 		}
@@ -31,24 +40,29 @@ func endpointsOf(ctx context.Context, client kubernetes.Interface, namespace, se
 // where it gets little CPU time. A way that can't be listed, as the one of IPVS,
 // counts as left.
 const unled = `
-for address in "$@"; do
-	n=0
-	while { iptables-save; ip6tables-save; nft list ruleset; } 2>/dev/null | grep -qwF -e "$address"; do
-		if [ $((n += 1)) -gt 300 ]; then
-			echo "its rules still lead to $address" >&2
-			exit 1
-		fi
-		sleep 0.1
-	done
+end=$(($(date +%s) + 30))
+addresses=$(printf '%s\n' "$@")
+while led=$({ iptables-save; ip6tables-save; nft list ruleset; } 2>/dev/null | grep -owF -e "$addresses"); do
+	if [ "$(date +%s)" -gt "$end" ]; then
+		echo "its rules still lead to $(echo "$led" | head -n 1)" >&2
+		exit 1
+	fi
+	sleep 0.1
 done
 `
 
-// leave waits until no node leads clients of a Service to those of the addresses
+// Leave waits until no node leads clients of a Service to those of the addresses
 // that are no longer its own, and cuts the connections that still lead there.
-// Who connects to such an address when nothing answers at it any more hangs until
-// a time-out.
-func (w World) leave(ctx context.Context, client kubernetes.Interface, namespace, service string, addresses []string) error {
-	own, err := endpointsOf(ctx, client, namespace, service)
+// Who is led to an address at which nothing answers any more hangs until a time-out.
+func (w World) Leave(ctx context.Context, namespace, service string, addresses []string) error {
+	if len(addresses) == 0 {
+		return nil
+	}
+	client, err := w.Kube()
+	if err != nil {
+		return err
+	}
+	own, err := Endpoints(ctx, client, namespace, service)
 	if err != nil {
 		return err
 	}
@@ -66,7 +80,7 @@ func (w World) leave(ctx context.Context, client kubernetes.Interface, namespace
 		return err
 	}
 	if err := w.mendNodes(ctx, nodes, unled, left...); err != nil {
-		return fmt.Errorf("lead the clients of the Service %s/%s back: %w", namespace, service, err)
+		return fmt.Errorf("lead the clients of the Service %s/%s away from %s: %w", namespace, service, strings.Join(left, ", "), err)
 	}
 	return w.cutOff(ctx, client, namespace, service, left)
 }

@@ -298,7 +298,7 @@ func (f proxyFault) keepService(ctx context.Context, client kubernetes.Interface
 	if _, err := f.clear(ctx, client, led); err != nil {
 		return err
 	}
-	pods, err := endpointsOf(ctx, client, led.Namespace, led.Bypass)
+	pods, err := endpointsOf(ctx, client, led.Namespace, led.Bypass, "")
 	if err != nil {
 		return err
 	}
@@ -323,38 +323,93 @@ func (f proxyFault) patch(ctx context.Context, client kubernetes.Interface, led 
 
 // mendService leads the Service to its pods again. A Service that is gone, or
 // another one of that name, is left alone.
-func (f proxyFault) mendService(ctx context.Context, client kubernetes.Interface, rec Record, led ledService) error {
-	services, slicesOf := client.CoreV1().Services(led.Namespace), client.DiscoveryV1().EndpointSlices(led.Namespace)
-	var failed []error
-	fail := func(doing string, err error) {
-		if err != nil && !apierrors.IsNotFound(err) {
-			failed = append(failed, fmt.Errorf("%s of the fault %s: %w", doing, rec.ID, err))
+func (f proxyFault) mendService(ctx context.Context, rec Record, led ledService) error {
+	client, err := f.w.Kube()
+	if err != nil {
+		return err
+	}
+	fail := func(doing string, err error) error { return fmt.Errorf("%s of the fault %s: %w", doing, rec.ID, err) }
+	svc, err := client.CoreV1().Services(led.Namespace).Get(ctx, led.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fail("read the Service", err)
+	case svc.UID == led.UID:
+		if len(svc.Spec.Selector) == 0 {
+			if err := f.patch(ctx, client, led,
+				operation{Op: "test", Path: "/metadata/uid", Value: led.UID},
+				operation{Op: "add", Path: "/spec/selector", Value: led.Selector}); err != nil {
+				return fail("give its selector back to the Service", err)
+			}
+		}
+		// Without anything to lead to, kube-proxy would refuse its clients.
+		if err := f.awaitPods(ctx, client, rec, led); err != nil {
+			return err
 		}
 	}
-	svc, err := services.Get(ctx, led.Name, metav1.GetOptions{})
-	fail("read the Service", err)
-	if err == nil && svc.UID == led.UID && len(svc.Spec.Selector) == 0 {
-		fail("give its selector back to the Service", f.patch(ctx, client, led,
-			operation{Op: "test", Path: "/metadata/uid", Value: led.UID},
-			operation{Op: "add", Path: "/spec/selector", Value: led.Selector}))
+	slicesOf := client.DiscoveryV1().EndpointSlices(led.Namespace)
+	made, err := slicesOf.List(ctx, f.made(rec))
+	if err != nil {
+		return fail("list the EndpointSlices", err)
 	}
-	if len(failed) > 0 { // the proxies still lead to the pods, so they stay
-		return errors.Join(failed...)
-	}
-	ours := metav1.ListOptions{LabelSelector: runtime.LabelName + "=" + f.w.Sandbox + "," + labelDrill + "=" + rec.ID}
-	made, err := slicesOf.List(ctx, ours)
-	fail("list the EndpointSlices", err)
-	if err == nil {
-		for _, s := range made.Items {
-			fail("delete an EndpointSlice", slicesOf.Delete(ctx, s.Name, metav1.DeleteOptions{}))
+	for _, s := range made.Items {
+		if s.Labels[discoveryv1.LabelManagedBy] != fieldManager {
+			continue // the controller's, of the bypass, whose labels they have
+		}
+		if err := slicesOf.Delete(ctx, s.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fail("delete an EndpointSlice", err)
 		}
 	}
-	bypasses, err := services.List(ctx, ours)
-	fail("list the Services", err)
-	if err == nil {
-		for _, s := range bypasses.Items {
-			fail("delete a Service", services.Delete(ctx, s.Name, metav1.DeleteOptions{}))
+	return nil
+}
+
+// made selects what was made for a fault.
+func (f proxyFault) made(rec Record) metav1.ListOptions {
+	return metav1.ListOptions{LabelSelector: runtime.LabelName + "=" + f.w.Sandbox + "," + labelDrill + "=" + rec.ID}
+}
+
+// awaitPods waits until the cluster's controller leads the Service to its pods
+// again, if there are any.
+func (f proxyFault) awaitPods(ctx context.Context, client kubernetes.Interface, rec Record, led ledService) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, settleTime, errors.New("the cluster's controller does not"))
+	defer cancel()
+	ticker := time.NewTicker(settlePoll)
+	defer ticker.Stop()
+	for {
+		pods, err := endpointsOf(ctx, client, led.Namespace, led.Bypass, "")
+		if err != nil {
+			return err
+		}
+		back, err := endpointsOf(ctx, client, led.Namespace, led.Name, rec.ID)
+		if err != nil {
+			return err
+		}
+		if len(pods) == 0 || len(back) > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("lead the Service %s to its pods: %w", led, context.Cause(ctx))
+		case <-ticker.C:
 		}
 	}
-	return errors.Join(failed...)
+}
+
+// removeBypass removes the Services by which proxies reached the pods.
+func (f proxyFault) removeBypass(ctx context.Context, rec Record, led ledService) error {
+	client, err := f.w.Kube()
+	if err != nil {
+		return err
+	}
+	services := client.CoreV1().Services(led.Namespace)
+	list, err := services.List(ctx, f.made(rec))
+	if err != nil {
+		return fmt.Errorf("list the Services of the fault %s: %w", rec.ID, err)
+	}
+	for _, s := range list.Items {
+		if err := services.Delete(ctx, s.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete the Service %s/%s: %w", s.Namespace, s.Name, err)
+		}
+	}
+	return nil
 }

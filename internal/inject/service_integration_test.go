@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -128,6 +129,13 @@ func newRealCluster(t *testing.T) *realCluster {
 				return "", err
 			}
 			p, err = rt.Container(ctx, p.ID)
+			return p.IPs[networks[0]], err
+		},
+		ProxyAddress: func(ctx context.Context, name string) (string, error) {
+			p, err := rt.Container(ctx, itName+"-"+name)
+			if errors.Is(err, runtime.ErrNotFound) {
+				return "", nil
+			}
 			return p.IPs[networks[0]], err
 		},
 		StopProxy: func(ctx context.Context, name string) error { return rt.RemoveContainer(ctx, itName+"-"+name) },

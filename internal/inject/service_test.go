@@ -88,13 +88,15 @@ func proxyWorld(t *testing.T, k kube) (World, map[string]ProxySpec, *[]string) {
 	w.Node = func(ctx context.Context, name string) (runtime.Container, error) {
 		return engine.Container(ctx, "t-node-1")
 	}
-	proxies := map[string]ProxySpec{}
+	proxies, addresses := map[string]ProxySpec{}, map[string]string{}
 	w.Proxy = func(_ context.Context, name string, spec ProxySpec) (string, error) {
-		proxies[name] = spec
-		return fmt.Sprintf("10.89.9.%d", len(proxies)), nil
+		proxies[name], addresses[name] = spec, fmt.Sprintf("10.89.9.%d", len(proxies)+1)
+		return addresses[name], nil
 	}
+	w.ProxyAddress = func(_ context.Context, name string) (string, error) { return addresses[name], nil }
 	w.StopProxy = func(_ context.Context, name string) error {
 		delete(proxies, name)
+		delete(addresses, name)
 		return nil
 	}
 	w.Emulator = func(context.Context) (string, int, error) { return "10.89.0.24", 4566, nil }
@@ -246,22 +248,49 @@ func TestProxiesStayUntilNoNodeLeadsToThem(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, in.Inject(t.Context(), rec))
 	engine := w.Engine.(*fake.Runtime)
-	asked := false
+	asked := 0
 	engine.Fail = func(method, subject string) error {
 		if method != "Exec" || !strings.Contains(subject, "iptables-save") {
 			return nil
 		}
-		asked = true
+		asked++
 		assert.Contains(t, subject, "sandbox 10.89.9.1 10.89.9.2")
 		assert.Len(t, proxies, 2)
 		assert.Empty(t, k.slices(t))
+		assert.Len(t, k.services(t), 2, "the proxies reach the pods still")
 		return errors.New("still led")
 	}
-	require.ErrorContains(t, Undo(t.Context(), kept(t, rec), w), "still led")
-	assert.True(t, asked)
+	for range 2 {
+		require.ErrorContains(t, Undo(t.Context(), kept(t, rec), w), "still led")
+	}
+	assert.Equal(t, 2*2, asked, "on both nodes")
 	assert.Len(t, proxies, 2)
-	require.NoError(t, Undo(t.Context(), kept(t, rec), w), "its slices are gone")
+	engine.Fail = nil
+	require.NoError(t, Undo(t.Context(), kept(t, rec), w))
 	assert.Empty(t, proxies)
+	assert.Equal(t, []string{"shop"}, k.services(t))
+}
+
+func TestAServiceLeadsToItsPodsBeforeItsProxiesAreLeft(t *testing.T) {
+	t.Parallel()
+	k := kubeWith(shop(nil))
+	w, proxies, _ := proxyWorld(t, k)
+	in, err := New(delayShop(nil), w)
+	require.NoError(t, err)
+	rec, err := in.Prepare(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, in.Inject(t.Context(), rec))
+	require.NoError(t, k.Tracker().Add(sliceOf("bypass-abc", "shop-"+short(rec.ID), controllers[0])))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, errors.New("the controller is slow"))
+	defer cancel()
+	require.ErrorContains(t, Undo(ctx, kept(t, rec), w), "the controller is slow")
+	assert.Len(t, proxies, 2)
+	assert.ElementsMatch(t, []string{"shop-" + short(rec.ID) + "-80", "shop-" + short(rec.ID) + "-81", "bypass-abc"}, k.slices(t))
+
+	require.NoError(t, k.Tracker().Add(sliceOf("shop-new", "shop", controllers[0])))
+	require.NoError(t, Undo(t.Context(), kept(t, rec), w))
+	assert.Empty(t, proxies)
+	assert.ElementsMatch(t, []string{"shop-new", "bypass-abc"}, k.slices(t), "the controller removes what is of the bypass")
 }
 
 func TestServicesThatTakeNoProxy(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/agent/receiver"
 	"github.com/sandbox-stack/sandbox/internal/inject"
 	"github.com/sandbox-stack/sandbox/internal/plan"
+	"github.com/sandbox-stack/sandbox/internal/runtime"
 )
 
 // receiverAlias is the name of a drill's receiver on the sandbox's network.
@@ -70,6 +71,22 @@ func (s *Session) startProxy(ctx context.Context, name string, spec inject.Proxy
 		return "", fmt.Errorf("the proxy %s has no address on the network %s", c.Name, s.network())
 	}
 	return address, nil
+}
+
+// proxyAddress returns the address of a proxy that runs, "" of one that is gone.
+func (s *Session) proxyAddress(ctx context.Context, name string) (string, error) {
+	labels := s.own()
+	labels[runtime.LabelComponent] = drillComponent + "drill-" + name
+	list, err := s.engine.Containers(ctx, labels)
+	if err != nil {
+		return "", fmt.Errorf("find the proxy %s: %w", name, err)
+	}
+	for _, c := range list {
+		if address := c.IPs[s.network()]; address != "" {
+			return address, nil
+		}
+	}
+	return "", nil
 }
 
 func (s *Session) stopProxy(ctx context.Context, name string) error {

@@ -184,7 +184,7 @@ func (s *Session) ensureBinding(ctx context.Context, _ event.Reporter) (steps.Re
 	if err != nil {
 		return steps.Result{}, err
 	}
-	changed, err := aws.Bind(ctx, client, binding)
+	changed, err := s.bind(ctx, client, binding)
 	return steps.Result{Done: !changed, Note: "http://" + aws.ServiceHost + fmt.Sprintf(":%d", aws.ServicePort)}, err
 }
 

@@ -33,6 +33,7 @@ func (s *Session) world() inject.World {
 		},
 		Exec:         s.execFault,
 		Proxy:        s.startProxy,
+		ProxyAddress: s.proxyAddress,
 		StopProxy:    s.stopProxy,
 		Emulator:     s.emulatorAddress,
 		LeadEmulator: s.leadEmulator,
@@ -98,8 +99,22 @@ func (s *Session) leadEmulator(ctx context.Context, address string, port int) er
 	if address != "" {
 		binding.Address, binding.Port = address, port
 	}
-	_, err = aws.Bind(ctx, client, binding)
+	_, err = s.bind(ctx, client, binding)
 	return err
+}
+
+// bind makes the emulator known in the cluster. What was led to another address
+// is led away from it, connections that are open too.
+func (s *Session) bind(ctx context.Context, client kubernetes.Interface, b aws.Binding) (changed bool, err error) {
+	before, err := inject.Endpoints(ctx, client, aws.Namespace, aws.ObjectName)
+	if err != nil {
+		return false, err
+	}
+	changed, err = aws.Bind(ctx, client, b)
+	if err != nil {
+		return changed, err
+	}
+	return changed, s.world().Leave(ctx, aws.Namespace, aws.ObjectName, before)
 }
 
 // binding is how pods reach the emulator when nothing is broken.
