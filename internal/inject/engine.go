@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 	"github.com/sandbox-stack/sandbox/internal/stack"
@@ -79,19 +81,26 @@ func (f containerFault) Inject(ctx context.Context, rec Record) error {
 	if err := rec.read(&h); err != nil {
 		return err
 	}
+	var all errgroup.Group // side by side: each may take its grace to stop
 	for _, name := range h.Containers {
-		c, err := f.w.Engine.Container(ctx, name)
-		if err != nil {
-			return fmt.Errorf("find the container %s: %w", name, err)
-		}
-		if rec.Kind == "pause" {
-			err = f.w.Engine.PauseContainer(ctx, c.ID)
-		} else {
-			err = f.w.Engine.StopContainer(ctx, c.ID, grace)
-		}
-		if err != nil {
-			return fmt.Errorf("%s the container %s: %w", rec.Kind, name, err)
-		}
+		all.Go(func() error { return f.hit(ctx, rec.Kind, name) })
+	}
+	return all.Wait()
+}
+
+// hit freezes or stops one container.
+func (f containerFault) hit(ctx context.Context, kind, name string) error {
+	c, err := f.w.Engine.Container(ctx, name)
+	if err != nil {
+		return fmt.Errorf("find the container %s: %w", name, err)
+	}
+	if kind == "pause" {
+		err = f.w.Engine.PauseContainer(ctx, c.ID)
+	} else {
+		err = f.w.Engine.StopContainer(ctx, c.ID, grace)
+	}
+	if err != nil {
+		return fmt.Errorf("%s the container %s: %w", kind, name, err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -132,6 +133,42 @@ func TestStopIsUndoneAndRevived(t *testing.T) {
 	require.NoError(t, engine.RemoveContainer(t.Context(), "t-aws"))
 	require.NoError(t, Undo(t.Context(), kept(t, rec), w), "its container is gone")
 	assert.Len(t, calls, 3, "what is gone is brought back as well")
+}
+
+func TestContainersAreStoppedSideBySide(t *testing.T) {
+	w, engine := engineWorld(t, nil)
+	in, err := New(stack.Inject{Stop: &stack.ContainerFault{Component: "cluster"}}, w)
+	require.NoError(t, err)
+	rec, err := in.Prepare(t.Context())
+	require.NoError(t, err)
+	limited, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var stopping sync.WaitGroup
+	stopping.Add(2)
+	both := make(chan struct{})
+	go func() { stopping.Wait(); close(both) }()
+	engine.Fail = func(method, _ string) error {
+		if method != "StopContainer" {
+			return nil
+		}
+		stopping.Done()
+		select {
+		case <-both:
+			return nil
+		case <-limited.Done():
+			return errors.New("one after the other")
+		}
+	}
+	require.NoError(t, in.Inject(limited, rec))
+	assert.Equal(t, []string{"exited", "exited"}, states(t, w, "cluster"))
+
+	engine.Fail = func(method, _ string) error {
+		if method == "StopContainer" {
+			return errors.New("no")
+		}
+		return nil
+	}
+	require.ErrorContains(t, in.Inject(t.Context(), rec), "stop the container t-node-")
 }
 
 func TestWhatDoesNotRunIsNotBroken(t *testing.T) {
