@@ -18,8 +18,9 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/stack"
 )
 
-// scaleTime is how long the cluster may take to change a workload's pods.
-const scaleTime = time.Minute
+// scaleTime is how long the cluster may take to change a workload's pods. It is
+// less than what an injection gets in all, so that it is said what took so long.
+const scaleTime = 45 * time.Second
 
 // scale changes the number of replicas of a workload.
 type scale struct {
