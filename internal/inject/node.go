@@ -101,11 +101,40 @@ func (w World) scriptOnNode(ctx context.Context, name, script string, args ...st
 	return w.onNode(ctx, name, nil, shell(script, args)...)
 }
 
+// breakTime is how long a script that breaks something has to end, once its
+// context has. None takes long: what is to go on, it leaves in the background.
+const breakTime = 20 * time.Second
+
 // breakOnNode runs a shell script of a fault on a node. It bears the fault's
 // mark: where this process was killed, the script may still run, and has to end
-// before what it does is undone.
+// before what it does is undone. Where ctx ends, it is not killed but waited for:
+// the engine may not have started it yet, and would after the fault was undone.
 func (w World) breakOnNode(ctx context.Context, name, id, script string, args ...string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	ctx, cancel := Outlive(ctx, breakTime)
+	defer cancel()
 	return w.onNode(ctx, name, map[string]string{drillVariable: id}, shell(script, args)...)
+}
+
+// Outlive returns a context that ends a while after ctx, for what has to come to
+// an end of its own before its fault is undone. cancel frees what it takes.
+func Outlive(ctx context.Context, by time.Duration) (longer context.Context, cancel context.CancelFunc) {
+	longer, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(by)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			end()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() {
+		stop()
+		end()
+	}
 }
 
 // shell is the command that runs a script with arguments $1 and so on.
