@@ -2,9 +2,11 @@ package inject
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -12,6 +14,22 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/stack"
 )
+
+// ErrGone says that what was to be broken, or mended, is not part of the sandbox
+// any more: World.Exec and World.Apply say so of a component and of a module. What
+// was broken of it went with it, so that its fault counts as undone.
+var ErrGone = errors.New("it is not part of the sandbox")
+
+// Gone makes an error one that is ErrGone, too. It reads as before.
+func Gone(err error) error { return goneError{err} }
+
+type goneError struct{ error }
+
+// Is says so of ErrGone.
+func (goneError) Is(target error) bool { return target == ErrGone }
+
+// Unwrap returns the error itself.
+func (e goneError) Unwrap() error { return e.error }
 
 // execFault runs a command in a component, and another to mend what it broke.
 type execFault struct {
@@ -61,8 +79,8 @@ func (f execFault) Undo(ctx context.Context, rec Record) error {
 	// What was broken may take a moment until a command can do its work again.
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := runIn(ctx, f.w, c.Component, c.Undo)
-		if fault.CodeOf(err) == fault.Invalid {
-			err = backoff.Permanent(err) // the component is no more
+		if errors.Is(err, ErrGone) {
+			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(backoff.NewConstantBackOff(undoPoll)), backoff.WithMaxElapsedTime(undoTimeout))
@@ -104,8 +122,12 @@ func quote(command []string) string {
 	return strings.Join(words, " ")
 }
 
-// tail keeps the end of what is written to it.
-type tail struct{ text []byte }
+// tail keeps the end of what is written to it, which may be by several at once:
+// the two streams of a command in a pod.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
 
 // How much of a command's output an error shows.
 const (
@@ -113,7 +135,10 @@ const (
 	tailLines = 10
 )
 
+// Write adds to the text.
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.text = append(t.text, p...)
 	if extra := len(t.text) - tailBytes; extra > 0 {
 		t.text = append(t.text[:0], t.text[extra:]...)
@@ -123,6 +148,8 @@ func (t *tail) Write(p []byte) (int, error) {
 
 // lines returns the last lines.
 func (t *tail) lines() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	text := strings.TrimSpace(strings.ToValidUTF8(string(t.text), ""))
 	if text == "" {
 		return nil

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -58,6 +59,37 @@ func TestExecInAContainerNeedsTheEngineOnly(t *testing.T) {
 	rec, err := in.Prepare(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, LevelStack, rec.Level)
+}
+
+// An error of the user's files may be over with the next look: only what is gone
+// is not tried again.
+func TestExecIsUndoneAgainUnlessItsComponentIsGone(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		gone  bool
+		tries int
+	}{
+		{fault.New(fault.Invalid, "not now", "", ""), false, 2},
+		{Gone(fault.New(fault.Invalid, "no component", "", "")), true, 1},
+	} {
+		tries := 0
+		w := World{Exec: func(context.Context, string, []string, io.Writer) (int, error) {
+			if tries++; tries > 1 {
+				return 0, nil
+			}
+			return 0, c.err
+		}}
+		in, err := New(stack.Inject{Exec: &stack.ExecFault{Component: "aws", Undo: []string{"true"}}}, w)
+		require.NoError(t, err)
+		rec, err := in.Prepare(t.Context())
+		require.NoError(t, err)
+		err = Undo(t.Context(), rec, w)
+		assert.Equal(t, c.gone, errors.Is(err, ErrGone))
+		assert.Equal(t, c.tries, tries)
+		if c.gone {
+			invalid(t, err, c.err.Error())
+		}
+	}
 }
 
 func TestTerraformTampersAndApplies(t *testing.T) {
