@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agext/levenshtein"
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/sandbox-stack/sandbox/internal/drill"
@@ -135,12 +134,10 @@ func (s *Session) noDrill(name string) error {
 	}
 	why := "the stack has no rules"
 	if len(known) > 0 {
-		far := func(a string) int { return levenshtein.Distance(strings.ToLower(a), strings.ToLower(name), nil) }
-		nearest := slices.MinFunc(known, func(a, b string) int { return far(a) - far(b) })
 		why = "there are " + strings.Join(known, ", ")
-		if far(nearest) <= len(name)/2 {
-			why = "the nearest is " + nearest
-		}
+	}
+	if nearest := stack.Nearest(name, known); nearest != "" {
+		why = "the nearest is " + nearest
 	}
 	return fault.New(fault.Invalid, fmt.Sprintf("no alert %q", name), why, "sandbox alerts list")
 }
