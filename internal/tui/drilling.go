@@ -85,8 +85,10 @@ func (d *drilling) seen() {
 	d.err = nil
 }
 
-// undoTime is how long whoever leaves has to wait for a fault to be undone.
-const undoTime = 3 * time.Minute
+// undoTime is how long whoever leaves has to wait for a fault to be undone: two
+// minutes for what is being broken to come to its end, ten for the undoing, one to
+// remove what lives for a drill only, and two to spare.
+const undoTime = (2 + 10 + 1 + 2) * time.Minute
 
 // leave ends the drill that runs and waits until it has undone its fault, which
 // it says on w: the terminal is as it was before.
