@@ -131,7 +131,11 @@ func (r *Runtime) killExec(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("find the command's process: %w", err)
 	}
-	if err := syscall.Kill(state.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+	process := state.PID
+	if group, err := syscall.Getpgid(process); err == nil && group == process {
+		process = -group // with what it has started
+	}
+	if err := syscall.Kill(process, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("kill the command: %w", err)
 	}
 	return nil

@@ -191,7 +191,11 @@ func (r *Runtime) killExec(ctx context.Context, id string) error {
 	if !s.Running || s.PID <= 0 {
 		return nil
 	}
-	if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+	process := s.PID
+	if group, err := syscall.Getpgid(process); err == nil && group == process {
+		process = -group // with what it has started
+	}
+	if err := syscall.Kill(process, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("kill the command: %w", err)
 	}
 	return nil
