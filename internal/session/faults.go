@@ -97,11 +97,12 @@ func (s *Session) forgetFault(rec inject.Record) error {
 
 // UndoFaults undoes the faults that drills have left, the last one first, and
 // removes what lived for a drill only. It returns what it has undone. With forget,
-// what can't be undone is forgotten.
+// what can't be undone is forgotten, unless ctx has ended: then nobody knows
+// whether it can.
 func (s *Session) UndoFaults(ctx context.Context, forget bool) (undone []inject.Record, err error) {
 	err = s.locked(ctx, "sandbox alerts drill --undo", func() error {
 		undone, err = s.undo(ctx, func(inject.Record) bool { return true }, s.world())
-		if err != nil && forget {
+		if err != nil && forget && ctx.Err() == nil {
 			left, readErr := s.Faults()
 			err = readErr
 			for _, rec := range left {
@@ -134,10 +135,10 @@ func (s *Session) undo(ctx context.Context, match func(inject.Record) bool, w in
 	return undone, errors.Join(errs...)
 }
 
-// undoFault undoes a fault and forgets it. One in a component that the sandbox has
-// no more is undone.
+// undoFault undoes a fault and forgets it. One in something that the sandbox has no
+// more is undone; any other error leaves it recorded, also one of the user's files.
 func (s *Session) undoFault(ctx context.Context, rec inject.Record, w inject.World) error {
-	if err := inject.Undo(ctx, rec, w); err != nil && fault.CodeOf(err) != fault.Invalid {
+	if err := inject.Undo(ctx, rec, w); err != nil && !errors.Is(err, inject.ErrGone) {
 		return err
 	}
 	return s.forgetFault(rec)

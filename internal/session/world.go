@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 
@@ -42,7 +43,7 @@ func (s *Session) world() inject.World {
 		Apply: func(ctx context.Context, name string) error {
 			t, err := s.moduleSpec(name)
 			if err != nil {
-				return err
+				return inject.Gone(err)
 			}
 			_, err = s.apply(ctx, t, event.Discard)
 			return err
@@ -64,10 +65,57 @@ func (s *Session) node(ctx context.Context, name string) (runtime.Container, err
 	return list[i], nil
 }
 
+// How long a fault's command has to end once its context has. In a container it is
+// killed then: not before, as the engine may not have started it yet, and would
+// after the fault was undone. In a pod nothing can kill it.
+const (
+	killAfter = 2 * time.Second
+	podAfter  = time.Minute
+)
+
+// execFault runs a command of a fault in a component, as Exec does. It comes back
+// when the command has ended, also where ctx ends before: what undoes the fault
+// comes next, and must not be overtaken.
 func (s *Session) execFault(ctx context.Context, component string, command []string, out io.Writer) (int, error) {
-	err := s.Exec(ctx, component, command, Terminal{In: strings.NewReader(""), Out: out, Err: out})
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	t, err := s.target(ctx, component)
+	switch {
+	case fault.CodeOf(err) == fault.Invalid:
+		return 0, inject.Gone(err)
+	case err != nil:
+		return 0, err
+	case t.release != nil:
+		return s.faultInPod(ctx, t, component, command, out)
+	case len(t.containers) == 0: // nothing of it runs, so nothing of it can be broken
+		return 0, inject.Gone(s.exec(ctx, t, component, command, Terminal{}))
+	}
+	longer, cancel := inject.Outlive(ctx, killAfter)
+	defer cancel()
+	code, err := s.engine.Exec(longer, t.containers[0].ID, runtime.ExecSpec{Cmd: command, Stdout: out, Stderr: out})
+	if ctx.Err() != nil {
+		return 0, commandTooLong(ctx, err, "the command did not end in time in "+component)
+	}
+	return code, err
+}
+
+// commandTooLong says that ctx has ended before the command of a fault.
+func commandTooLong(ctx context.Context, err error, what string) error {
+	return fault.Wrap(fault.Timeout, errors.Join(ctx.Err(), err), "a command that takes less than a minute", "%s", what)
+}
+
+func (s *Session) faultInPod(ctx context.Context, t target, component string, command []string, out io.Writer) (int, error) {
+	longer, cancel := inject.Outlive(ctx, podAfter)
+	defer cancel()
+	err := s.exec(longer, t, component, command, Terminal{In: strings.NewReader(""), Out: out, Err: out})
 	var exit interface{ ExitCode() int }
-	if errors.As(err, &exit) {
+	switch {
+	case longer.Err() != nil:
+		return 0, commandTooLong(ctx, err, "the command may still run in "+component)
+	case ctx.Err() != nil:
+		return 0, commandTooLong(ctx, nil, "the command did not end in time in "+component)
+	case errors.As(err, &exit):
 		return exit.ExitCode(), nil
 	}
 	return 0, err
