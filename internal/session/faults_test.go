@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/inject"
+	"github.com/sandbox-stack/sandbox/internal/plan"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 	"github.com/sandbox-stack/sandbox/internal/runtime/fake"
 	"github.com/sandbox-stack/sandbox/internal/stack"
@@ -115,4 +117,19 @@ func TestACommandOfAFaultHasEndedBeforeItIsUndone(t *testing.T) {
 		synctest.Wait()
 		assert.True(t, ended, "it is killed")
 	})
+}
+
+func TestEachPartOfTheObservabilityStackIsBroughtBack(t *testing.T) {
+	engine := useEngine(t)
+	cannotRun(t, nil)
+	s, err := Start(t.Context(), wanted(t, "demo"), Options{AutoPorts: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	s.refs[plan.GrafanaImage] = "grafana:1"
+	down := errors.New("the engine is down")
+	engine.Fail = func(string, string) error { return down }
+	for _, component := range []string{"prometheus", "alertmanager", "grafana", "exporter"} {
+		require.ErrorIs(t, s.revive(t.Context(), "observe/"+component), down, component)
+	}
+	require.ErrorIs(t, s.revive(t.Context(), "observe/new"), errNoPart)
 }

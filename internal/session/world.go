@@ -18,6 +18,7 @@ import (
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/inject"
 	"github.com/sandbox-stack/sandbox/internal/live/existence"
+	"github.com/sandbox-stack/sandbox/internal/plan"
 	"github.com/sandbox-stack/sandbox/internal/runtime"
 	"github.com/sandbox-stack/sandbox/internal/stack"
 )
@@ -233,7 +234,7 @@ func (s *Session) tamper(ctx context.Context, module, address, action string) er
 
 // revive brings back what a component has lost by being stopped.
 func (s *Session) revive(ctx context.Context, component string) error {
-	kind, _, _ := strings.Cut(component, "/")
+	kind, name, _ := strings.Cut(component, "/")
 	var parts []func(context.Context, event.Reporter) error
 	add := func(part func(context.Context, event.Reporter) error) { parts = append(parts, part) }
 	switch kind {
@@ -252,6 +253,17 @@ func (s *Session) revive(ctx context.Context, component string) error {
 			add(ignoreResult(s.ensureDiscovery))
 		}
 		add(ignoreResult(s.ensureClusterReady))
+	case "observe":
+		part, ok := map[string]plan.Part{
+			"prometheus": s.ensurePrometheus, "alertmanager": s.ensureAlertmanager, "grafana": s.ensureGrafana, "exporter": s.ensureExporter,
+		}[name]
+		if !ok {
+			return fmt.Errorf("bring back %s: %w", component, errNoPart)
+		}
+		add(ignoreResult(part))
+		if name == "prometheus" {
+			add(ignoreResult(s.ensureDiscovery))
+		}
 	}
 	for _, part := range parts {
 		if err := part(ctx, event.Discard); err != nil {
