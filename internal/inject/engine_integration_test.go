@@ -5,6 +5,7 @@ package inject
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,8 +26,33 @@ import (
 const (
 	itName  = "it-inject"
 	itImage = "localhost/sandbox/it-inject:box"
-	itTime  = 2 * time.Minute
+	// itTime bounds a wait. It is as long as a node takes to be ready again on a
+	// machine that has other things to do: only a failure takes that long.
+	itTime = 5 * time.Minute
+	itPoll = 100 * time.Millisecond
 )
+
+// removeIt removes from the engine what these tests, or a run of them that was
+// killed, have left there.
+func removeIt(ctx context.Context, rt runtime.Runtime) error {
+	labels := map[string]string{runtime.LabelName: itName}
+	containers, err := rt.Containers(ctx, labels)
+	failed := []error{err}
+	for _, c := range containers {
+		failed = append(failed, rt.RemoveContainer(ctx, c.ID))
+	}
+	networks, err := rt.Networks(ctx, labels)
+	failed = append(failed, err)
+	for _, n := range networks {
+		failed = append(failed, rt.RemoveNetwork(ctx, n.Name))
+	}
+	images, err := rt.Images(ctx, labels)
+	failed = append(failed, err)
+	for _, i := range images {
+		failed = append(failed, rt.RemoveImage(ctx, i.ID))
+	}
+	return errors.Join(failed...)
+}
 
 // realEngine is a World with the machine's engine, where a container serves
 // HTTP as the component "web", and another is there to ask it.
@@ -35,30 +61,14 @@ func realEngine(t *testing.T) (w World, reach func() error, published func() err
 	rt, _, err := detect.Open(t.Context(), detect.Choice{}, t.TempDir(), nil)
 	require.NoError(t, err)
 	labels := map[string]string{runtime.LabelName: itName}
-	clean := func() {
+	clean := func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), itTime)
 		defer cancel()
-		containers, err := rt.Containers(ctx, labels)
-		require.NoError(t, err)
-		for _, c := range containers {
-			require.NoError(t, rt.RemoveContainer(ctx, c.ID))
-		}
-		networks, err := rt.Networks(ctx, labels)
-		require.NoError(t, err)
-		for _, n := range networks {
-			require.NoError(t, rt.RemoveNetwork(ctx, n.Name))
-		}
-		images, err := rt.Images(ctx, labels)
-		require.NoError(t, err)
-		for _, i := range images {
-			require.NoError(t, rt.RemoveImage(ctx, i.ID))
-		}
+		return removeIt(ctx, rt)
 	}
-	clean()
-	t.Cleanup(func() {
-		clean()
-		require.NoError(t, rt.Close())
-	})
+	t.Cleanup(func() { assert.NoError(t, rt.Close()) })
+	require.NoError(t, clean())
+	t.Cleanup(func() { assert.NoError(t, clean()) })
 	boxImage(t, rt)
 	_, err = rt.CreateNetwork(t.Context(), itName, labels)
 	require.NoError(t, err)
@@ -128,13 +138,14 @@ func boxImage(t *testing.T, rt runtime.Runtime) {
 
 func TestFaultsOfARealContainer(t *testing.T) {
 	w, reach, published := realEngine(t)
-	well := func(what string) {
-		assert.EventuallyWithT(t, func(c *assert.CollectT) {
+	well := func(t *testing.T, what string) {
+		t.Helper()
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			assert.NoError(c, reach())
 			assert.NoError(c, published())
-		}, 30*time.Second, 100*time.Millisecond, what)
+		}, itTime, itPoll, what)
 	}
-	well("at first")
+	well(t, "at first")
 	for _, tc := range []struct {
 		name  string
 		in    Injector
@@ -148,7 +159,7 @@ func TestFaultsOfARealContainer(t *testing.T) {
 			t.Run(tc.name+" "+round, func(t *testing.T) {
 				rec, err := tc.in.Prepare(t.Context())
 				require.NoError(t, err)
-				require.NoError(t, reach(), "preparing changes nothing")
+				well(t, "prepared")
 				require.NoError(t, tc.in.Inject(t.Context(), kept(t, rec)))
 				require.Error(t, reach(), "over the network")
 				require.Error(t, published(), "at the published port")
@@ -156,7 +167,7 @@ func TestFaultsOfARealContainer(t *testing.T) {
 				invalid(t, err, "web")
 				for _, time := range []string{"undone", "undone again"} {
 					require.NoError(t, tc.fresh().Undo(t.Context(), kept(t, rec)))
-					well(time)
+					well(t, time)
 				}
 			})
 		}
@@ -181,7 +192,7 @@ func TestANodeOfARealEngineKeepsItsAddress(t *testing.T) {
 		require.Len(t, after, 1)
 		assert.Equal(t, before[0].IPs, after[0].IPs)
 		assert.Equal(t, before[0].Aliases, after[0].Aliases)
-		assert.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, reach()) }, 30*time.Second, 100*time.Millisecond)
+		require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, reach()) }, itTime, itPoll)
 	}
 }
 

@@ -39,6 +39,13 @@ const (
 	proxyImage                         = "localhost/sandbox/it-inject:proxy"
 )
 
+// workingURL tells on a node whether a component of the control plane works.
+const workingURL = "https://127.0.0.1:%d/healthz"
+
+// workingPorts are where the components that do the work of the cluster tell it:
+// they follow the API server, and come back later than it does.
+var workingPorts = map[string]int{"kube-controller-manager": 10257, "kube-scheduler": 10259}
+
 // realCluster is a World with a sandbox's cluster, in which the Service it-inject
 // leads to its DNS. Proxies are containers that run the real one.
 type realCluster struct {
@@ -61,7 +68,7 @@ func newRealCluster(t *testing.T) *realCluster {
 	require.NoError(t, err)
 	rt, _, err := detect.Open(t.Context(), detect.Choice{}, t.TempDir(), nil)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, rt.Close()) })
+	t.Cleanup(func() { assert.NoError(t, rt.Close()) })
 	nodes, err := kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	node, err := rt.Container(t.Context(), nodes.Items[0].Name)
@@ -70,27 +77,21 @@ func newRealCluster(t *testing.T) *realCluster {
 	require.Len(t, networks, 1)
 
 	labels := map[string]string{runtime.LabelName: itName}
-	clean := func() {
+	clean := func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), itTime)
 		defer cancel()
-		containers, err := rt.Containers(ctx, labels)
-		require.NoError(t, err)
-		for _, c := range containers {
-			require.NoError(t, rt.RemoveContainer(ctx, c.ID))
-		}
-		images, err := rt.Images(ctx, labels)
-		require.NoError(t, err)
-		for _, i := range images {
-			require.NoError(t, rt.RemoveImage(ctx, i.ID))
-		}
+		failed := []error{removeIt(ctx, rt)}
 		list, err := kube.CoreV1().Services(podNamespace).List(ctx, metav1.ListOptions{LabelSelector: runtime.LabelName + "=" + itName})
-		require.NoError(t, err)
-		for _, s := range list.Items {
-			require.NoError(t, kube.CoreV1().Services(podNamespace).Delete(ctx, s.Name, metav1.DeleteOptions{}))
+		if err != nil {
+			return errors.Join(append(failed, err)...)
 		}
+		for _, s := range list.Items {
+			failed = append(failed, kube.CoreV1().Services(podNamespace).Delete(ctx, s.Name, metav1.DeleteOptions{}))
+		}
+		return errors.Join(failed...)
 	}
-	clean()
-	t.Cleanup(clean)
+	require.NoError(t, clean())
+	t.Cleanup(func() { assert.NoError(t, clean()) })
 	dir := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(dir, "proxy"), "./testdata/proxy")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -143,6 +144,12 @@ func newRealCluster(t *testing.T) *realCluster {
 	return c
 }
 
+// of is the same cluster for another test, such as one within that which has it.
+func (c realCluster) of(t *testing.T) *realCluster {
+	c.t = t
+	return &c
+}
+
 // run runs a command in the node.
 func (c *realCluster) run(command ...string) (int, string) {
 	var out bytes.Buffer
@@ -171,27 +178,63 @@ func (c *realCluster) becomes(what string, well func(time.Duration) bool) {
 		took, err := c.takes()
 		assert.NoError(t, err)
 		assert.True(t, well(took), "it takes %v", took)
-	}, 30*time.Second, 50*time.Millisecond, what)
+	}, itTime, itPoll, what)
 }
 
 // left counts what is in the cluster and the engine of the tests' drills.
-func (c *realCluster) left() (count int) {
+func (c *realCluster) left() (int, error) {
 	drills := metav1.ListOptions{LabelSelector: labelDrill}
 	services, err := c.kube.CoreV1().Services("").List(c.t.Context(), drills)
-	require.NoError(c.t, err)
+	if err != nil {
+		return 0, err
+	}
 	slicesOf, err := c.kube.DiscoveryV1().EndpointSlices("").List(c.t.Context(), drills)
-	require.NoError(c.t, err)
+	if err != nil {
+		return 0, err
+	}
 	containers, err := c.Engine.Containers(c.t.Context(), map[string]string{runtime.LabelName: itName})
-	require.NoError(c.t, err)
-	return len(services.Items) + len(slicesOf.Items) + len(containers)
+	return len(services.Items) + len(slicesOf.Items) + len(containers), err
+}
+
+// nothingLeft waits until nothing is left: the cluster's own controllers remove
+// the slices of a Service after it.
+func (c *realCluster) nothingLeft() {
+	c.t.Helper()
+	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
+		left, err := c.left()
+		assert.NoError(t, err)
+		assert.Zero(t, left)
+	}, time.Minute, itPoll, "something is left of a drill")
+}
+
+// ready reports why the cluster does not work. Its node is ready that has reported
+// so since.
+func (c *realCluster) ready(since time.Time) error {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	defer cancel()
+	node, err := c.kube.CoordinationV1().Leases("kube-node-lease").Get(ctx, c.node.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if !node.Spec.RenewTime.After(since) {
+		return fmt.Errorf("its kubelet was heard of at %v, and not since %v", node.Spec.RenewTime, since)
+	}
+	for name, port := range workingPorts {
+		exit, out := c.run("curl", "-s", "-k", "-m", "5", fmt.Sprintf(workingURL, port))
+		if exit != 0 || strings.TrimSpace(out) != "ok" {
+			return fmt.Errorf("%s does not work: exit code %d: %s", name, exit, out)
+		}
+	}
+	_, err = c.takes()
+	return err
 }
 
 // heldOpen is a client that asks over one connection again and again; it ends when
-// that is cut.
+// that is cut, and otherwise long after the test has given up.
 const heldOpen = `exec 3<>/dev/tcp/$0/$1 || exit 2
-for i in $(seq 200); do
+for i in $(seq 2000); do
   printf 'GET /none HTTP/1.1\r\nHost: x\r\n\r\n' >&3 || exit 7
-  read -t 5 -r line <&3 || exit 8
+  read -t 30 -r line <&3 || exit 8
   echo asked
   sleep 0.2
 done
@@ -205,6 +248,7 @@ func TestARealServiceIsDelayed(t *testing.T) {
 	c.becomes("quick at first", quick)
 	for _, round := range []string{"first", "second"} {
 		t.Run(round, func(t *testing.T) {
+			c := c.of(t)
 			in, err := New(stack.Inject{Delay: &stack.DelayFault{Service: itName, Latency: stack.Duration(latency)}}, c.World)
 			require.NoError(t, err)
 			rec, err := in.Prepare(t.Context())
@@ -219,7 +263,7 @@ func TestARealServiceIsDelayed(t *testing.T) {
 				exit, err := c.Engine.Exec(t.Context(), c.node.ID, runtime.ExecSpec{Cmd: []string{"bash", "-c", heldOpen, c.ip, strconv.Itoa(podPort)}, Stdout: &out, Stderr: &out})
 				ended <- end{exit, err}
 			}()
-			require.Eventually(t, func() bool { return strings.Contains(out.String(), "asked") }, 30*time.Second, 20*time.Millisecond, "%v", &out)
+			require.Eventually(t, func() bool { return strings.Contains(out.String(), "asked") }, itTime, itPoll, "%v", &out)
 
 			require.NoError(t, in.Inject(t.Context(), kept(t, rec)))
 			c.becomes("slow", slow)
@@ -234,7 +278,7 @@ func TestARealServiceIsDelayed(t *testing.T) {
 				assert.NotContains(t, out.String(), "never cut")
 			case err := <-sustained:
 				t.Fatalf("the fault is not kept up: %v", err)
-			case <-time.After(60 * time.Second):
+			case <-time.After(3 * time.Minute):
 				t.Fatalf("the connection is open still: %s", out.String())
 			}
 			cancel()
@@ -243,10 +287,10 @@ func TestARealServiceIsDelayed(t *testing.T) {
 
 			for range 2 {
 				require.NoError(t, Undo(t.Context(), kept(t, rec), c.World))
-				took, err := c.takes()
+				_, err := c.takes()
 				require.NoError(t, err, "nobody is led to a proxy that is gone")
-				assert.True(t, quick(took), "it takes %v", took)
-				assert.Zero(t, c.left())
+				c.becomes("quick again", quick)
+				c.nothingLeft()
 				svc, err := c.kube.CoreV1().Services(podNamespace).Get(t.Context(), itName, metav1.GetOptions{})
 				require.NoError(t, err)
 				assert.Equal(t, map[string]string{"k8s-app": podSelector}, svc.Spec.Selector)
@@ -263,7 +307,7 @@ func TestARealServiceAnswersWithErrors(t *testing.T) {
 		require.EventuallyWithT(t, func(t *assert.CollectT) {
 			_, out := c.run("curl", "-s", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", fmt.Sprintf("http://%s:%d%s", c.ip, podPort, path))
 			assert.Equal(t, want, strings.TrimSpace(out))
-		}, 30*time.Second, 50*time.Millisecond, path)
+		}, itTime, itPoll, path)
 	}
 	answers("/metrics", "200")
 	for range 2 {
@@ -277,7 +321,7 @@ func TestARealServiceAnswersWithErrors(t *testing.T) {
 		for range 2 {
 			require.NoError(t, Undo(t.Context(), kept(t, rec), c.World))
 			answers("/metrics", "200")
-			assert.Zero(t, c.left())
+			c.nothingLeft()
 		}
 	}
 }
@@ -290,25 +334,17 @@ func TestFaultsOfARealNode(t *testing.T) {
 		return []runtime.Container{node}, err
 	}
 	c.Revive = func(context.Context, string) error { return nil }
-	// A node that is ready has reported so after it was mended.
-	ready := func(since time.Time) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		node, err := c.kube.CoordinationV1().Leases("kube-node-lease").Get(ctx, c.node.Name, metav1.GetOptions{})
-		if err == nil && !node.Spec.RenewTime.After(since) {
-			err = fmt.Errorf("its kubelet was heard of at %v, and not since %v", node.Spec.RenewTime, since)
-		}
-		if err == nil {
-			_, err = c.takes()
-		}
-		return err
-	}
 	for name, spec := range map[string]func(*stack.Inject){
 		"pause": func(i *stack.Inject) { i.Pause = &stack.ContainerFault{Component: clusterComponent} },
 		"stop":  func(i *stack.Inject) { i.Stop = &stack.ContainerFault{Component: clusterComponent} },
 		"cut":   func(i *stack.Inject) { i.Cut = &stack.CutFault{Component: clusterComponent} },
 	} {
 		t.Run(name, func(t *testing.T) {
+			c := c.of(t)
+			ready := func(since time.Time) {
+				t.Helper()
+				require.EventuallyWithT(t, func(t *assert.CollectT) { assert.NoError(t, c.ready(since)) }, itTime, itPoll)
+			}
 			before, err := c.Engine.Container(t.Context(), c.node.Name)
 			require.NoError(t, err)
 			var fault stack.Inject
@@ -317,13 +353,13 @@ func TestFaultsOfARealNode(t *testing.T) {
 			require.NoError(t, err)
 			rec, err := in.Prepare(t.Context())
 			require.NoError(t, err)
-			require.EventuallyWithT(t, func(t *assert.CollectT) { assert.NoError(t, ready(time.Time{})) }, itTime, 200*time.Millisecond)
+			ready(time.Time{})
 			require.NoError(t, in.Inject(t.Context(), kept(t, rec)))
-			require.Error(t, ready(time.Time{}))
+			require.Error(t, c.ready(time.Time{}))
 			for range 2 {
 				require.NoError(t, Undo(t.Context(), kept(t, rec), c.World))
 				since := time.Now()
-				require.EventuallyWithT(t, func(t *assert.CollectT) { assert.NoError(t, ready(since)) }, itTime, 200*time.Millisecond)
+				ready(since)
 				t.Logf("ready after %v", time.Since(since))
 			}
 			after, err := c.Engine.Container(t.Context(), c.node.Name)
