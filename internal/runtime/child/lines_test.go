@@ -28,12 +28,12 @@ func TestLines(t *testing.T) {
 func TestLinesCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	began := time.Now()
-	// The grandchild holds the pipe beyond the end of its parent.
-	err := Lines(ctx, exec.Command("sh", "-c", `sleep 60 & echo started; wait`), 5*time.Second, func(string) { cancel() })
+	// The grandchild holds the pipe beyond the end of its parent, and would for long.
+	err := Lines(ctx, exec.Command("sh", "-c", `sleep 120 & echo started; wait`), 5*time.Second, func(string) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("took %s", took)
 	}
 }

@@ -55,6 +55,8 @@ func startWith(t *testing.T, opt engines.Options) *engines.Docker {
 	return engine
 }
 
+// open opens the daemon, and removes what a killed run of these tests left there:
+// it keeps its data between runs.
 func open(t *testing.T, engine *engines.Docker) runtime.Runtime {
 	t.Helper()
 	r, err := docker.Open(t.Context(), docker.Options{Host: engine.Host()})
@@ -66,5 +68,6 @@ func open(t *testing.T, engine *engines.Docker) runtime.Runtime {
 			t.Error(err)
 		}
 	})
+	runtimetest.Clean(t, r, testLabels)
 	return r
 }

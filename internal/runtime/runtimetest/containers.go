@@ -57,13 +57,34 @@ func testLifecycle(t *testing.T, s *suite) {
 	mustBe(t, err, runtime.ErrNotFound)
 }
 
+// What runs is killed when it is removed, and not asked to end: that would take a
+// grace period where it takes no notice.
 func testRemoveRunning(t *testing.T, s *suite) {
-	c := s.start(t, s.spec(t, "hang"))
-	began := time.Now()
-	must(t, s.rt.RemoveContainer(testContext(t), c.ID))
-	if took := time.Since(began); took > 8*time.Second {
-		t.Errorf("took %s: it waited for a grace period", took)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	c := s.start(t, s.spec(t, "wait"))
+	var out buffer
+	followed := make(chan error, 1)
+	go func() { followed <- s.rt.Logs(ctx, c.ID, runtime.LogOptions{Follow: true}, &out) }()
+	eventually(t, "the log is there", func() bool { return strings.Contains(out.String(), "ready") })
+	must(t, s.rt.RemoveContainer(ctx, c.ID))
+	select { // the log of what is gone need not end by itself
+	case <-followed:
+	case <-time.After(5 * time.Second):
+		cancel()
+		<-followed
 	}
+	if s.features.Build && strings.Contains(out.String(), "bye") {
+		t.Error("it was asked to end rather than killed")
+	}
+	_, err := s.rt.Container(testContext(t), c.ID)
+	mustBe(t, err, runtime.ErrNotFound)
+
+	spec := s.spec(t, "hang")
+	c = s.start(t, spec)
+	must(t, s.rt.RemoveContainer(testContext(t), c.ID))
+	_, err = s.rt.Container(testContext(t), c.ID)
+	mustBe(t, err, runtime.ErrNotFound)
 }
 
 func testStopKills(t *testing.T, s *suite) {

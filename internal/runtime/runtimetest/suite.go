@@ -20,7 +20,9 @@ const Name = "runtimetest"
 
 const (
 	baseImage = "localhost/sandbox/runtimetest/box:1"
-	deadline  = 60 * time.Second
+	// deadline bounds each wait, and all calls of a test that share a context: only
+	// a failure takes that long, also on a busy machine.
+	deadline = 3 * time.Minute
 )
 
 // Features says what a runtime really does, beyond keeping the books.
@@ -38,8 +40,8 @@ type Features struct {
 func Run(t *testing.T, features Features, open func(t *testing.T) runtime.Runtime) {
 	rt := open(t)
 	s := &suite{rt: rt, features: features, labels: map[string]string{runtime.LabelName: Name}}
-	s.clean(t)
-	t.Cleanup(func() { s.clean(t) })
+	Clean(t, rt, s.labels)
+	t.Cleanup(func() { Clean(t, rt, s.labels) })
 	s.buildBase(t)
 	for _, test := range []struct {
 		name string
@@ -91,32 +93,33 @@ type suite struct {
 	labels   map[string]string
 }
 
-// clean removes what the suite, this or an earlier run, has created.
-func (s *suite) clean(t *testing.T) {
+// Clean removes what carries the labels: what tests, of this run or of an earlier
+// one that was killed, have created.
+func Clean(t *testing.T, rt runtime.Runtime, labels map[string]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	containers, err := s.rt.Containers(ctx, s.labels)
+	containers, err := rt.Containers(ctx, labels)
 	must(t, err)
 	for _, c := range containers {
-		must(t, s.rt.RemoveContainer(ctx, c.ID))
+		must(t, rt.RemoveContainer(ctx, c.ID))
 	}
-	networks, err := s.rt.Networks(ctx, s.labels)
+	networks, err := rt.Networks(ctx, labels)
 	must(t, err)
 	for _, n := range networks {
-		must(t, s.rt.RemoveNetwork(ctx, n.Name))
+		must(t, rt.RemoveNetwork(ctx, n.Name))
 	}
-	images, err := s.rt.Images(ctx, s.labels)
+	images, err := rt.Images(ctx, labels)
 	must(t, err)
 	for _, image := range images {
 		for _, name := range image.Names {
-			must(t, s.rt.RemoveImage(ctx, name))
+			must(t, rt.RemoveImage(ctx, name))
 		}
 	}
-	images, err = s.rt.Images(ctx, s.labels) // those without a name
+	images, err = rt.Images(ctx, labels) // those without a name
 	must(t, err)
 	for _, image := range images {
-		must(t, s.rt.RemoveImage(ctx, image.ID))
+		must(t, rt.RemoveImage(ctx, image.ID))
 	}
 }
 
