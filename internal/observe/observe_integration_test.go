@@ -85,7 +85,8 @@ func platformImage(t *testing.T, rt runtime.Runtime, name string) string {
 // eventually waits until ok returns true, and shows the last answer otherwise.
 func eventually(t *testing.T, what string, ok func() (bool, any)) {
 	t.Helper()
-	deadline := time.After(time.Minute)
+	const long = 3 * time.Minute
+	deadline := time.After(long)
 	for {
 		done, last := ok()
 		if done {
@@ -93,7 +94,7 @@ func eventually(t *testing.T, what string, ok func() (bool, any)) {
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("%s: not within a minute; last: %+v", what, last)
+			t.Fatalf("%s: not within %s; last: %+v", what, long, last)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -161,9 +162,7 @@ func TestPrometheusAndAlertmanagerForReal(t *testing.T) {
 	t.Logf("both unchanged after %s", time.Since(began))
 
 	eventually(t, "healthy", func() (bool, any) { return states(prom.Health(t.Context()), event.StateOK, event.StateOK) })
-	if ok, all := states(am.Health(t.Context()), event.StateOK); !ok {
-		t.Errorf("alertmanager: %+v", all)
-	}
+	eventually(t, "alertmanager healthy", func() (bool, any) { return states(am.Health(t.Context()), event.StateOK) })
 	amURL, err := am.URL(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -216,25 +215,29 @@ func TestPrometheusAndAlertmanagerForReal(t *testing.T) {
 		if changed, err := prom.SetCluster(t.Context(), access, event.Discard); err != nil || !changed {
 			t.Fatalf("changed %v, %v", changed, err)
 		}
-		h := prom.Health(t.Context())[0]
-		if h.State != event.StateDegraded || !strings.Contains(h.Reason, JobKubelet) {
-			t.Errorf("health %+v, want degraded, naming the kubelet's job", h)
-		}
+		eventually(t, "degraded, naming the kubelet's job", func() (bool, any) {
+			h := prom.Health(t.Context())[0]
+			return h.State == event.StateDegraded && strings.Contains(h.Reason, JobKubelet), h
+		})
 	})
 
 	t.Run("a stopped Prometheus is seen and started again, with its data", func(t *testing.T) {
 		if err := rt.StopContainer(t.Context(), before.ID, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		if h := prom.Health(t.Context())[0]; h.State != event.StateFailed {
-			t.Errorf("health %+v, want failed", h)
-		}
+		eventually(t, "seen", func() (bool, any) {
+			h := prom.Health(t.Context())[0]
+			return h.State == event.StateFailed, h
+		})
 		if changed, err := prom.Ensure(t.Context(), event.Discard); err != nil || !changed {
 			t.Fatalf("changed %v, %v", changed, err)
 		}
-		value, err := prom.Query(t.Context(), `count_over_time(ALERTS{alertname="First"}[10m])`)
-		if err != nil || isEmpty(value) {
-			t.Errorf("history from before: %v, %v", value, err)
-		}
+		eventually(t, "history from before", func() (bool, any) {
+			value, err := prom.Query(t.Context(), `count_over_time(ALERTS{alertname="First"}[1h])`)
+			if err != nil {
+				return false, err
+			}
+			return !isEmpty(value), value
+		})
 	})
 }

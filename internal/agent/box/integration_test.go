@@ -110,7 +110,10 @@ func TestAgentsInContainers(t *testing.T) {
 		require.NoError(t, err)
 		assert.False(t, again.Changed)
 		assert.Equal(t, b.ID, again.ID)
-		assert.True(t, Health(t.Context(), rt, s).State.Healthy())
+		assert.EventuallyWithT(t, func(c *assert.CollectT) {
+			health := Health(t.Context(), rt, s)
+			assert.True(c, health.State.Healthy(), "%+v", health)
+		}, time.Minute, 100*time.Millisecond)
 		require.NoError(t, Remove(t.Context(), rt, s))
 		_, err = Find(t.Context(), rt, s)
 		assert.ErrorIs(t, err, runtime.ErrNotFound)
