@@ -22,7 +22,7 @@ import (
 // With Buildah, each engine does all that it does without, and Buildah's own
 // store holds no more afterwards than before.
 func TestConformance(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	commands, err := engines.Buildah(ctx)
 	if err != nil {

@@ -112,7 +112,7 @@ func TestDaemonEnds(t *testing.T) {
 		if open {
 			t.Error("an event of nothing")
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the events go on")
 	}
 	if _, err := r.Containers(t.Context(), nil); fault.CodeOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "the connection to Docker is lost") {
