@@ -36,7 +36,9 @@ type Drill struct {
 	Injector inject.Injector
 	Fault    inject.Record
 	Prepare  func(ctx context.Context) (inject.Record, error)
-	// Load sends requests while the fault is there; nil where none are needed.
+	// Load sends requests once the fault is there, until the alert is delivered; nil
+	// where none are needed. It ends before the fault is undone: what it leaves is
+	// cleaned up with the fault, and may itself be what the alert is about.
 	Load *Load
 	// Within and Resolves are the times for the two halves.
 	Within, Resolves time.Duration
@@ -102,9 +104,11 @@ const (
 	poll = 500 * time.Millisecond
 	// askTimeout bounds one question.
 	askTimeout = 5 * time.Second
-	// injectTimeout bounds the injection, undoTimeout its end.
+	// injectTimeout bounds the injection.
 	injectTimeout = time.Minute
-	undoTimeout   = 3 * time.Minute
+	// undoTimeout bounds its end, which may wait for a cluster to be ready, or for
+	// the emulator and all Terraform modules.
+	undoTimeout = 10 * time.Minute
 )
 
 // broken is the link at which a drill failed.

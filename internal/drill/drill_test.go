@@ -44,6 +44,8 @@ type chain struct {
 	already    bool // it fires before anything is broken
 	silentEnd  bool // nobody is told that it is over
 
+	undoTakes time.Duration
+
 	kept, undone       int
 	injectErr, undoErr error
 	sustainErr         error
@@ -186,7 +188,23 @@ func (c *chain) Sustain(ctx context.Context, _ inject.Record) error {
 	return nil
 }
 
-func (c *chain) Undo(context.Context, inject.Record) error {
+// takes waits for as long as something takes.
+func takes(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (c *chain) Undo(ctx context.Context, _ inject.Record) error {
+	if err := takes(ctx, c.undoTakes); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mended = time.Now()
@@ -341,6 +359,16 @@ func TestEveryAlertThatFiredHasToEnd(t *testing.T) {
 	assert.True(t, x.untold(), "b goes on")
 	x.seen.delivered = append(x.seen.delivered, told("resolved", "b", now.Add(3*time.Minute)))
 	assert.False(t, x.untold())
+}
+
+func TestAnUndoMayTakeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chain{holds: 10 * time.Second, undoTakes: 6 * time.Minute}
+		runner, d := c.drill(time.Minute)
+		got := runner.Run(t.Context(), d)
+		assert.Equal(t, event.DrillPassed, got.State, "%+v", got.Error)
+		assert.Equal(t, 1, c.undone)
+	})
 }
 
 func TestAFaultCanBeKept(t *testing.T) {
