@@ -94,7 +94,7 @@ func (x *run) diagnose(ctx context.Context) error {
 			a := x.seen.alerts[0]
 			return &broken{
 				link: event.LinkFor,
-				why:  fmt.Sprintf("it has to hold for %s, and did for %s: pending since %s after the fault, value %s", model.Duration(x.now.For), ago(a.ActiveAt), a.ActiveAt.Sub(x.injected).Round(time.Second), figure(a.Value)),
+				why:  fmt.Sprintf("it has to hold for %s, and did for %s: pending since %s after the fault, value %s", model.Duration(x.now.For), ago(a.ActiveAt), max(a.ActiveAt.Sub(x.injected), 0).Round(time.Second), figure(a.Value)),
 				try:  "a longer within:, or a shorter for: of the rule",
 			}
 		}
@@ -240,6 +240,16 @@ func (x *run) held(ctx context.Context) string {
 	return strings.Join(slices.Compact(why), "; ")
 }
 
+// routedTo says whether Alertmanager routes an alert to a receiver.
+func routedTo(a observe.SentAlert, name string) bool {
+	for _, r := range a.Receivers {
+		if r.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
 func (x *run) heldBack(ctx context.Context, a observe.SentAlert, notifying []string) string {
 	st := a.Status
 	switch {
@@ -323,7 +333,7 @@ func (x *run) whyNotResolved(ctx context.Context) error {
 	if x.seen.amErr != nil {
 		return &broken{link: event.LinkAlertmanager, why: "Alertmanager does not answer: " + x.seen.amErr.Error(), try: "sandbox logs observe/alertmanager"}
 	}
-	if slices.ContainsFunc(x.seen.sent, func(a observe.SentAlert) bool { return a.Status.State == "active" }) {
+	if x.active() {
 		return &broken{link: event.LinkAlertmanager, why: "Alertmanager still takes it for active", try: "sandbox logs observe/alertmanager"}
 	}
 	return x.whyNotReceived(ctx)

@@ -43,8 +43,13 @@ type chain struct {
 	stays      bool // it goes on when the fault is undone
 	already    bool // it fires before anything is broken
 	silentEnd  bool // nobody is told that it is over
+	restless   bool // it is pending when the fault is undone
+	again      bool // it is pending again once it has stopped
 
-	undoTakes time.Duration
+	injectTakes, undoTakes time.Duration
+	stops                  time.Duration // how long it fires, for ever where it is zero
+	forgets                bool          // Alertmanager has it for the first five seconds only
+	lingers                time.Duration // how long Alertmanager has it after the end
 
 	kept, undone       int
 	injectErr, undoErr error
@@ -61,11 +66,18 @@ func (c *chain) state() (state string, since time.Time) {
 	if c.broken.IsZero() || c.absent || c.untrue {
 		return "", time.Time{}
 	}
-	if !c.mended.IsZero() && !c.stays && time.Since(c.mended) >= scrape {
+	if !c.mended.IsZero() && !c.stays && !c.restless && time.Since(c.mended) >= scrape {
 		return "", time.Time{}
 	}
 	since = c.broken.Add(scrape)
 	switch {
+	case c.restless && !c.mended.IsZero():
+		return "pending", c.mended
+	case c.stops > 0 && time.Since(since) >= c.holds+c.stops:
+		if c.again {
+			return "pending", time.Now().Add(-time.Second)
+		}
+		return "", time.Time{}
 	case time.Now().Before(since):
 		return "", time.Time{}
 	case c.flaps || time.Since(since) < c.holds:
@@ -118,7 +130,9 @@ func (c *chain) Alerts(_ context.Context, matcher string) ([]observe.SentAlert, 
 	if matcher == "" {
 		return []observe.SentAlert{{Labels: map[string]string{"alertname": "Outage"}, Fingerprint: "f0"}}, nil
 	}
-	if state, _ := c.state(); state != "firing" || c.unsent {
+	state, since := c.state()
+	lingers := !c.mended.IsZero() && time.Since(c.mended) < c.lingers
+	if (state != "firing" && !lingers) || c.unsent || (c.forgets && time.Since(since) > c.holds+5*time.Second) {
 		return nil, nil
 	}
 	a := observe.SentAlert{Labels: map[string]string{"alertname": "Down"}, Fingerprint: "f1"}
@@ -173,19 +187,14 @@ func (c *chain) Prepare(context.Context) (inject.Record, error) {
 	return inject.Record{What: "scale web to 0"}, nil
 }
 
-func (c *chain) Inject(context.Context, inject.Record) error {
+func (c *chain) Inject(ctx context.Context, _ inject.Record) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.broken = time.Now()
-	return c.injectErr
-}
-
-func (c *chain) Sustain(ctx context.Context, _ inject.Record) error {
-	if c.sustainErr != nil {
-		return c.sustainErr
+	c.mu.Unlock()
+	if err := takes(ctx, c.injectTakes); err != nil {
+		return err
 	}
-	<-ctx.Done()
-	return nil
+	return c.injectErr
 }
 
 // takes waits for as long as something takes.
@@ -199,6 +208,14 @@ func takes(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+func (c *chain) Sustain(ctx context.Context, _ inject.Record) error {
+	if c.sustainErr != nil {
+		return c.sustainErr
+	}
+	<-ctx.Done()
+	return nil
 }
 
 func (c *chain) Undo(ctx context.Context, _ inject.Record) error {
@@ -351,14 +368,60 @@ func TestARestartOfPrometheusIsNotTheEnd(t *testing.T) {
 
 func TestEveryAlertThatFiredHasToEnd(t *testing.T) {
 	now := time.Now()
-	told := func(status, fingerprint string, at time.Time) receiver.Notification {
-		return receiver.Notification{ReceivedAt: at, Alerts: []receiver.Alert{{Status: status, Fingerprint: fingerprint}}}
+	told := func(to, status, fingerprint string, at time.Duration) receiver.Notification {
+		return receiver.Notification{Receiver: to, ReceivedAt: now.Add(at), Alerts: []receiver.Alert{{Status: status, Fingerprint: fingerprint}}}
 	}
-	x := run{injected: now, mending: now.Add(time.Minute)}
-	x.seen.delivered = []receiver.Notification{told("firing", "a", now.Add(time.Second)), told("firing", "b", now.Add(30*time.Second)), told("resolved", "a", now.Add(2*time.Minute))}
+	x := run{broken: now}
+	hears := func(n receiver.Notification) { x.seen.delivered = append(x.seen.delivered, n) }
+	hears(told("team", "firing", "old", -time.Second))
+	assert.False(t, x.untold(), "it fired before anything was broken")
+	hears(told("team", "firing", "a", time.Second))
+	hears(told("team", "firing", "b", 30*time.Second))
+	hears(told("team", "resolved", "a", 40*time.Second))
 	assert.True(t, x.untold(), "b goes on")
-	x.seen.delivered = append(x.seen.delivered, told("resolved", "b", now.Add(3*time.Minute)))
-	assert.False(t, x.untold())
+	hears(told("team", "resolved", "b", 3*time.Minute))
+	assert.False(t, x.untold(), "a ended before, with its pod")
+	hears(told("team", "firing", "a", 4*time.Minute))
+	assert.True(t, x.untold(), "it came back")
+	hears(told("slack", "resolved", "a", 5*time.Minute))
+	assert.True(t, x.untold(), "another one was told")
+	hears(told("team", "resolved", "a", 6*time.Minute))
+	hears(told("slack", "firing", "a", 7*time.Minute))
+	assert.True(t, x.untold(), "any receiver counts")
+	x.d.Receiver = "team"
+	assert.False(t, x.untold(), "the others do not count")
+}
+
+func TestWhatIsToldDuringTheInjectionCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chain{holds: 10 * time.Second, injectTakes: 25 * time.Second}
+		runner, d := c.drill(time.Minute)
+		got := runner.Run(t.Context(), d)
+		require.Equal(t, event.DrillPassed, got.State, "%+v", got.Error)
+
+		c = &chain{holds: 10 * time.Second, injectTakes: 25 * time.Second, silentEnd: true}
+		runner, d = c.drill(time.Minute)
+		got = runner.Run(t.Context(), d)
+		assert.Equal(t, event.DrillFailed, got.State, "nobody is told of the end")
+		assert.Equal(t, event.LinkReceiver, got.Link)
+	})
+}
+
+func TestTheEndIsNotToldWhileAlertmanagerHasTheAlert(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &chain{holds: 10 * time.Second, lingers: 15 * time.Second}
+		runner, d := c.drill(time.Minute)
+		got := runner.Run(t.Context(), d)
+		require.Equal(t, event.DrillPassed, got.State, "%+v", got.Error)
+		assert.Equal(t, 5*time.Second, got.When(event.StageResolved).Sub(c.mended))
+		assert.Equal(t, 15*time.Second, got.When(event.StageNotified).Sub(c.mended))
+
+		c = &chain{holds: 10 * time.Second, lingers: time.Hour}
+		runner, d = c.drill(time.Minute)
+		got = runner.Run(t.Context(), d)
+		require.Equal(t, event.DrillFailed, got.State)
+		assert.Equal(t, event.LinkAlertmanager, got.Link)
+	})
 }
 
 func TestAnUndoMayTakeLong(t *testing.T) {

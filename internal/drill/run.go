@@ -25,13 +25,16 @@ type run struct {
 	now event.DrillChanged
 
 	// What the last look saw.
-	seen     look
-	kept     bool // the fault is on record: from then on it may be there
+	seen look
+	kept bool // the fault is on record: from then on it may be there
+	// broken is when it began to be injected: the alert may arrive before that ends.
+	broken   time.Time
 	injected time.Time
-	mending  time.Time // when it began to be undone
 	undone   time.Time
 	// asked is when the value was last asked for.
 	asked time.Time
+	// heldBy is what held notifications back when Alertmanager last had the alert.
+	heldBy string
 }
 
 // look is what there is to see of the alert at one time.
@@ -147,6 +150,7 @@ func (x *run) whileBroken(ctx context.Context) error {
 		return err
 	}
 	x.kept = true
+	x.broken = time.Now()
 	injecting, cancel := context.WithTimeout(ctx, injectTimeout)
 	err = x.d.Injector.Inject(injecting, x.d.Fault)
 	cancel()
@@ -189,11 +193,10 @@ func (x *run) sustain(ctx context.Context, stop context.CancelCauseFunc) {
 func (x *run) delivery(ctx context.Context) (bool, error) {
 	x.lookAtPrometheus(ctx)
 	x.value(ctx)
-	firing := slices.ContainsFunc(x.seen.alerts, func(a *promv1.Alert) bool { return a.State == promv1.AlertStateFiring })
 	if len(x.seen.alerts) > 0 {
 		x.done(event.StagePending, "value "+figure(x.seen.alerts[0].Value))
 	}
-	if firing {
+	if x.firing() >= 0 {
 		x.done(event.StageFiring, "")
 	}
 	x.waitingFor(ctx)
@@ -209,7 +212,7 @@ func (x *run) delivery(ctx context.Context) (bool, error) {
 	x.waitingFor(ctx)
 	for _, n := range x.seen.delivered {
 		for _, a := range n.Alerts {
-			if a.Status != statusFiring || n.ReceivedAt.Before(x.injected) || (x.d.Receiver != "" && n.Receiver != x.d.Receiver) {
+			if a.Status != statusFiring || n.ReceivedAt.Before(x.broken) || !x.counts(n.Receiver) {
 				continue
 			}
 			x.done(event.StageRouted, "")
@@ -227,6 +230,11 @@ func (x *run) delivery(ctx context.Context) (bool, error) {
 		}
 	}
 	return x.isDone(event.StageDelivered), nil
+}
+
+// firing returns the index of the first alert that fires, -1 where none does.
+func (x *run) firing() int {
+	return slices.IndexFunc(x.seen.alerts, func(a *promv1.Alert) bool { return a.State == promv1.AlertStateFiring })
 }
 
 // The states of an alert in a notification.
@@ -272,7 +280,6 @@ func (x *run) undo(ctx context.Context) error {
 	if !interrupted {
 		x.work(event.StageUndone, "")
 	}
-	x.mending = time.Now()
 	if err := x.Undo(ctx, x.d.Fault); err != nil {
 		return x.faultFailed(context.WithoutCancel(ctx), "is not undone", err)
 	}
@@ -308,8 +315,10 @@ func (x *run) resolve(ctx context.Context) error {
 			x.done(event.StageResolved, "")
 			x.work(event.StageNotified, "")
 		}
+		// What Alertmanager still takes for active it may yet tell of.
+		x.lookAtAlertmanager(ctx)
 		x.lookAtReceiver(ctx)
-		if x.seen.receiverErr != nil || x.untold() {
+		if x.seen.amErr != nil || x.active() || x.seen.receiverErr != nil || x.untold() {
 			return false, nil
 		}
 		x.done(event.StageNotified, "")
@@ -329,17 +338,33 @@ func (x *run) inactive() bool {
 	})
 }
 
-// untold says whether there is an alert of which the receiver was told that it
-// fires, and not that it is over.
+// counts says whether what a receiver is told counts for the drill.
+func (x *run) counts(name string) bool { return x.d.Receiver == "" || name == x.d.Receiver }
+
+// active says whether Alertmanager has an alert of which it would tell a receiver
+// that counts.
+func (x *run) active() bool {
+	return slices.ContainsFunc(x.seen.sent, func(a observe.SentAlert) bool {
+		return a.Status.State == "active" && (x.d.Receiver == "" || routedTo(a, x.d.Receiver))
+	})
+}
+
+// untold says whether there is an alert of which a receiver that counts was told
+// that it fires, and not that it is over. One may be over before the fault is
+// undone: the series of a pod ends with the pod.
 func (x *run) untold() bool {
-	open := map[string]bool{}
+	type told struct{ receiver, fingerprint string }
+	open := map[told]bool{}
 	for _, n := range x.seen.delivered { // in the order in which they came
+		if !x.counts(n.Receiver) {
+			continue
+		}
 		for _, a := range n.Alerts {
 			switch {
-			case a.Status == statusFiring && !n.ReceivedAt.Before(x.injected):
-				open[a.Fingerprint] = true
-			case a.Status == statusResolved && !n.ReceivedAt.Before(x.mending):
-				delete(open, a.Fingerprint)
+			case a.Status == statusFiring && !n.ReceivedAt.Before(x.broken):
+				open[told{n.Receiver, a.Fingerprint}] = true
+			case a.Status == statusResolved:
+				delete(open, told{n.Receiver, a.Fingerprint})
 			}
 		}
 	}
