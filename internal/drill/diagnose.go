@@ -2,12 +2,12 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 
 	"github.com/sandbox-stack/sandbox/internal/event"
@@ -100,7 +100,11 @@ func (x *run) diagnose(ctx context.Context) error {
 		}
 		return x.whyInactive(ctx)
 	}
-	if b := x.whyNotSent(ctx); b != nil {
+	if x.firing() < 0 {
+		return x.whyStopped(ctx)
+	}
+	// Of one that it has had, Alertmanager may not know yet that it fires again.
+	if b := x.whyNotSent(ctx); b != nil && (x.seen.amErr != nil || !x.isDone(event.StageRouted)) {
 		return b
 	}
 	if why := x.held(ctx); why != "" {
@@ -111,6 +115,24 @@ func (x *run) diagnose(ctx context.Context) error {
 		return &broken{link: event.LinkRoute, why: why, try: try}
 	}
 	return x.whyNotReceived(ctx)
+}
+
+// whyStopped says why an alert that has fired does not any more, before anybody was
+// told of it.
+func (x *run) whyStopped(ctx context.Context) error {
+	b := &broken{link: event.LinkFor, try: "a fault that lasts, or keep_firing_for: of the rule"}
+	if len(x.seen.alerts) > 0 {
+		a := x.seen.alerts[0]
+		b.why = fmt.Sprintf("it is pending again: it has to hold for %s, and did for %s, value %s", model.Duration(x.now.For), ago(a.ActiveAt), figure(a.Value))
+	} else if err := x.whyInactive(ctx); !errors.As(err, &b) {
+		return err
+	}
+	b.what = fmt.Sprintf("the alert %s fired, and was not delivered within %s", x.d.Alert, model.Duration(x.d.Within))
+	b.why = "it does not fire any more; " + b.why
+	if x.heldBy != "" {
+		b.why += "; Alertmanager said: " + x.heldBy
+	}
+	return b
 }
 
 func ago(t time.Time) time.Duration { return time.Since(t).Round(time.Second) }
@@ -219,15 +241,17 @@ func (x *run) whyNotSent(ctx context.Context) *broken {
 }
 
 // held says what keeps Alertmanager from notifying somebody of the alerts, by
-// what it last said; "" where it has notified somebody of one of them at least.
+// what it said when it last had some; "" where it notifies somebody of one of
+// them at least.
 func (x *run) held(ctx context.Context) string {
 	if len(x.seen.sent) == 0 {
-		return ""
+		return x.heldBy
 	}
 	notifying, err := x.Alertmanager.Notifying()
 	if err != nil {
 		return err.Error()
 	}
+	x.heldBy = ""
 	var why []string
 	for _, a := range x.seen.sent {
 		reason := x.heldBack(ctx, a, notifying)
@@ -237,7 +261,8 @@ func (x *run) held(ctx context.Context) string {
 		why = append(why, reason)
 	}
 	slices.Sort(why)
-	return strings.Join(slices.Compact(why), "; ")
+	x.heldBy = strings.Join(slices.Compact(why), "; ")
+	return x.heldBy
 }
 
 // routedTo says whether Alertmanager routes an alert to a receiver.
@@ -262,13 +287,16 @@ func (x *run) heldBack(ctx context.Context, a observe.SentAlert, notifying []str
 	}
 	var to []string
 	for _, r := range a.Receivers {
-		if (x.d.Receiver == "" && slices.Contains(notifying, r.Name)) || (x.d.Receiver != "" && r.Name == x.d.Receiver) {
+		if x.counts(r.Name) && slices.Contains(notifying, r.Name) {
 			return ""
 		}
 		to = append(to, r.Name)
 	}
 	where := strings.Join(to, ", ")
-	if x.d.Receiver != "" {
+	switch {
+	case x.d.Receiver != "" && routedTo(a, x.d.Receiver):
+		where = x.d.Receiver // whatever the others do
+	case x.d.Receiver != "":
 		return fmt.Sprintf("it is routed to %s, not to %s", where, x.d.Receiver)
 	}
 	return fmt.Sprintf("it is routed to %s, which notifies nobody", where)
@@ -322,10 +350,17 @@ func (x *run) whyNotResolved(ctx context.Context) error {
 	if !x.isDone(event.StageResolved) && len(x.seen.alerts) == 0 {
 		return &broken{link: event.LinkResolve, why: "Prometheus has not evaluated the rule since the fault was undone", try: "sandbox logs observe/prometheus"}
 	}
-	if i := slices.IndexFunc(x.seen.alerts, func(a *promv1.Alert) bool { return a.State == promv1.AlertStateFiring }); i >= 0 {
+	if i := x.firing(); i >= 0 {
 		a := x.seen.alerts[i]
 		return &broken{
 			link: event.LinkResolve, why: fmt.Sprintf("it still fires: %s, value %s; %s", labels(a.Labels), figure(a.Value), x.now.Value),
+			try: "sandbox status, whether the fault is gone, or a longer resolves:",
+		}
+	}
+	if !x.isDone(event.StageResolved) {
+		a := x.seen.alerts[0]
+		return &broken{
+			link: event.LinkResolve, why: fmt.Sprintf("it is still pending: %s, value %s; %s", labels(a.Labels), figure(a.Value), x.now.Value),
 			try: "sandbox status, whether the fault is gone, or a longer resolves:",
 		}
 	}

@@ -289,6 +289,13 @@ func TestADrillNamesTheBrokenLink(t *testing.T) {
 		"not kept up":     {&chain{sustainErr: errors.New("the node is gone")}, event.LinkFault, "the node is gone"},
 		"not undone":      {&chain{undoErr: errors.New("no contact")}, event.LinkFault, "no contact"},
 		"another one got": {&chain{}, event.LinkRoute, "routed to team, not to pager"},
+		"got by nobody":   {&chain{nowhere: true}, event.LinkRoute, "routed to nobody, which notifies nobody"},
+		"it stopped":      {&chain{deaf: true, stops: 8 * time.Second}, event.LinkExpression, `it does not fire any more; available is {deployment="web"} 3`},
+		"it began anew":   {&chain{deaf: true, stops: 8 * time.Second, again: true}, event.LinkFor, "it is pending again: it has to hold for 10s, and did for 1s"},
+		"held, stopped":   {&chain{inhibited: true, stops: 8 * time.Second}, event.LinkExpression, "Alertmanager said: it is inhibited by Outage"},
+		"route, at times": {&chain{nowhere: true, forgets: true}, event.LinkRoute, "routed to nobody, which notifies nobody"},
+		"deaf, at times":  {&chain{deaf: true, forgets: true}, event.LinkReceiver, "the receiver was not told"},
+		"still pending":   {&chain{restless: true}, event.LinkResolve, "it is still pending"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -297,8 +304,11 @@ func TestADrillNamesTheBrokenLink(t *testing.T) {
 					c.holds = 10 * time.Second
 				}
 				runner, d := c.drill(time.Minute)
-				if name == "another one got" {
+				switch name {
+				case "another one got":
 					d.Receiver = "pager"
+				case "got by nobody":
+					d.Receiver = "nobody"
 				}
 				got := runner.Run(t.Context(), d)
 				assert.Equal(t, event.DrillFailed, got.State)
