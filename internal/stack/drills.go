@@ -12,7 +12,8 @@ type Drill struct {
 	Alert string `json:"alert" jsonschema:"minLength=1"`
 	// What to break: exactly one fault.
 	Inject Inject `json:"inject"`
-	// Requests to send while the drill runs, for alerts that need some.
+	// Requests to send from when the fault is there until the alert is delivered,
+	// for alerts that need some.
 	Load *DrillLoad `json:"load,omitempty"`
 	// Time from the fault until the alert is firing and delivered. Default: 2m.
 	Within Duration `json:"within,omitempty"`
@@ -189,7 +190,8 @@ type ExecFault struct {
 	Undo []string `json:"undo" jsonschema:"minItems=1"`
 }
 
-// DrillLoad is HTTP requests that are sent to a Service while a drill runs.
+// DrillLoad is HTTP requests that are sent to a Service while the fault is there,
+// until the alert is delivered.
 type DrillLoad struct {
 	// Name of the Service.
 	Service string `json:"service" jsonschema:"minLength=1"`
