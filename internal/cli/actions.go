@@ -174,7 +174,7 @@ func (a actions) UndoFaults(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	undone, err := now.UndoFaults(ctx, false)
+	undone, err := now.UndoFaults(ctx, nil)
 	if len(undone) == 0 {
 		return "no fault of a drill is left", err
 	}

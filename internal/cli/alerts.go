@@ -141,7 +141,18 @@ func (r *drillResults) Handle(e event.Envelope) error {
 }
 
 func (a *app) undoFaults(ctx context.Context, s *session.Session, force bool) error {
-	undone, err := s.UndoFaults(ctx, force)
+	var forget func([]inject.Record, error)
+	forgotten := 0
+	if force {
+		forget = func(left []inject.Record, why error) {
+			forgotten = len(left)
+			for _, rec := range left {
+				fmt.Fprintf(a.Err, "forgotten: %s (drill %s)\n", rec.What, rec.Alert)
+			}
+			fmt.Fprintf(a.Err, "  %v\n", why)
+		}
+	}
+	undone, err := s.UndoFaults(ctx, forget)
 	if a.output != "table" {
 		return errors.Join(err, a.data(append([]inject.Record{}, undone...)))
 	}
@@ -150,7 +161,7 @@ func (a *app) undoFaults(ctx context.Context, s *session.Session, force bool) er
 			return errors.Join(err, werr)
 		}
 	}
-	if err == nil && len(undone) == 0 {
+	if err == nil && len(undone)+forgotten == 0 {
 		_, err = fmt.Fprintln(a.Out, "no fault of a drill is left")
 	}
 	return err

@@ -97,14 +97,18 @@ func (s *Session) forgetFault(rec inject.Record) error {
 
 // UndoFaults undoes the faults that drills have left, the last one first, and
 // removes what lived for a drill only. It returns what it has undone. With forget,
-// what can't be undone is forgotten, unless ctx has ended: then nobody knows
-// whether it can.
-func (s *Session) UndoFaults(ctx context.Context, forget bool) (undone []inject.Record, err error) {
+// which may be nil, what can't be undone is forgotten once forget was told why,
+// unless ctx has ended: then nobody knows whether it can.
+func (s *Session) UndoFaults(ctx context.Context, forget func(left []inject.Record, why error)) (undone []inject.Record, err error) {
 	err = s.locked(ctx, "sandbox alerts drill --undo", func() error {
 		undone, err = s.undo(ctx, func(inject.Record) bool { return true }, s.world())
-		if err != nil && forget && ctx.Err() == nil {
+		if err != nil && forget != nil && ctx.Err() == nil {
 			left, readErr := s.Faults()
-			err = readErr
+			if readErr != nil {
+				return errors.Join(err, readErr)
+			}
+			forget(left, err)
+			err = nil
 			for _, rec := range left {
 				err = errors.Join(err, s.forgetFault(rec))
 			}

@@ -71,12 +71,20 @@ func TestAnInterruptForgetsNoFault(t *testing.T) {
 	s.lock = lock
 	defer func() { require.NoError(t, s.Unlock()) }()
 	cancel()
-	_, err = s.UndoFaults(ctx, true)
+	var told []error
+	forget := func(left []inject.Record, why error) {
+		assert.Equal(t, "new-1", left[0].ID)
+		told = append(told, why)
+	}
+	_, err = s.UndoFaults(ctx, forget)
 	require.ErrorContains(t, err, "is not undone")
 	assert.Equal(t, []string{"new-1"}, left(t, s))
 
-	_, err = s.UndoFaults(t.Context(), true)
+	assert.Empty(t, told)
+	_, err = s.UndoFaults(t.Context(), forget)
 	require.NoError(t, err)
+	require.Len(t, told, 1)
+	require.ErrorContains(t, told[0], "is not undone")
 	assert.Empty(t, left(t, s))
 }
 

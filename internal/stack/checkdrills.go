@@ -252,11 +252,11 @@ func (s *Stack) checkPlatform(ptr, component string, r *report) {
 // checkExec checks a component that a command is to run in, or a part of one.
 func (s *Stack) checkExec(ptr, component string, r *report) {
 	known := s.platform()
-	for _, c := range s.Components() {
-		known = append(known, c.ID)
+	for _, release := range s.Spec.Releases { // modules and images run nothing
+		known = append(known, KindRelease+"/"+release.Name)
 	}
 	if !slices.ContainsFunc(known, func(id string) bool { return component == id || strings.HasPrefix(component, id+"/") }) {
-		r.add(s.positions.value(ptr), fmt.Sprintf("unknown component %s", quote(component)), "it has to be a component of this stack, or a part of one such as release/NAME/deployment/NAME", suggest(component, known))
+		r.add(s.positions.value(ptr), fmt.Sprintf("no component %s to run a command in", quote(component)), "it has to be a platform component or a release of this stack, or a part of one such as release/NAME/deployment/NAME", suggest(component, known))
 	}
 }
 
