@@ -68,16 +68,17 @@ func testRemoveRunning(t *testing.T, s *suite) {
 	go func() { followed <- s.rt.Logs(ctx, c.ID, runtime.LogOptions{Follow: true}, &out) }()
 	eventually(t, "the log is there", func() bool { return strings.Contains(out.String(), "ready") })
 	must(t, s.rt.RemoveContainer(ctx, c.ID))
+	var err error
 	select { // the log of what is gone need not end by itself
-	case <-followed:
+	case err = <-followed:
 	case <-time.After(5 * time.Second):
 		cancel()
-		<-followed
+		err = <-followed
 	}
 	if s.features.Build && strings.Contains(out.String(), "bye") {
-		t.Error("it was asked to end rather than killed")
+		t.Errorf("it was asked to end rather than killed; its log: %v", err)
 	}
-	_, err := s.rt.Container(testContext(t), c.ID)
+	_, err = s.rt.Container(testContext(t), c.ID)
 	mustBe(t, err, runtime.ErrNotFound)
 
 	spec := s.spec(t, "hang")
