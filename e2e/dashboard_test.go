@@ -17,8 +17,9 @@ import (
 	"github.com/sandbox-stack/sandbox/e2e/terminal"
 )
 
-// soon is how quickly a fault must be on the screen.
-const soon = 5 * time.Second
+// soon is how long a busy machine may take to put on the screen what is there at
+// once elsewhere; e2e/bench measures how quickly that is.
+const soon = time.Minute
 
 // well is what the dashboard says of a stack without a fault.
 const well = "all components are well"
@@ -29,7 +30,7 @@ const well = "all components are well"
 func faultsOnScreen(t *testing.T, w *world, name string, env map[string]string) {
 	p := w.onTerminal(160, 45, "--name", name)
 	p.Until(time.Minute, well, func(s string) bool { return strings.Contains(s, well) })
-	p.Until(time.Minute, "samples of what the emulator uses", func(s string) bool {
+	p.Until(2*time.Minute, "samples of what the emulator uses", func(s string) bool {
 		return slices.ContainsFunc(strings.Split(s, "\n"), func(line string) bool {
 			return strings.Contains(line, "▾ aws") && strings.Contains(line, "M 4.")
 		})
@@ -74,7 +75,7 @@ func faultsOnScreen(t *testing.T, w *world, name string, env map[string]string) 
 		p.Type("6")
 		p.Row(soon, "missing", "aws_sqs_queue.orders")
 		p.Type("1")
-		p.Until(time.Minute, "a release that blames the module", func(s string) bool {
+		p.Until(2*time.Minute, "a release that blames the module", func(s string) bool {
 			return strings.Contains(s, "BLAMES") && strings.Contains(s, "release/web-app because of terraform/infra")
 		})
 		captureTabs(p, "queue-deleted")
@@ -147,7 +148,8 @@ func TestTerminal(t *testing.T) {
 	t.Run("from up into the dashboard and back, and out of it", func(t *testing.T) {
 		w.t = t
 		p := w.fromShell(80, 24, "up", "minimal", "--name", name, "--ports", "auto")
-		p.Until(time.Minute, "the cluster's step", func(s string) bool {
+		// The node's image may have to be loaded first.
+		p.Until(10*time.Minute, "the cluster's step", func(s string) bool {
 			return strings.Contains(s, "running   cluster") && strings.Contains(s, "enter dashboard")
 		})
 		p.Capture("up-1-inline")
@@ -168,7 +170,7 @@ func TestTerminal(t *testing.T) {
 		p.Shows("the run goes on in the background")
 		p.Shows("ended with 0")
 		p.IsClean()
-		w.must("status", "--name", name, "--wait", "5m")
+		w.must("status", "--name", name, "--wait", "10m")
 		p.Type("\r")
 		p.EndsWith(0)
 	})
@@ -189,6 +191,6 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	w.t = t
-	w.must("status", "--name", name) // it stays up whatever becomes of the dashboard
+	w.healthy(name) // it stays up whatever becomes of the dashboard
 	w.must("down", "--name", name)
 }

@@ -5,12 +5,16 @@ package e2e
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A machine with nothing but Debian's smallest system is explained by the
@@ -27,12 +31,7 @@ func TestDoctorOnABareMachine(t *testing.T) {
 	}
 	m := newMachine(t)
 
-	before := m.examine()
-	for id, want := range map[string]string{"engine/installed": "fail", "engine/running": "skip", "kernel/modules": "warn", "tools/build": "fail"} {
-		if got := before[id]; got.State != want {
-			t.Errorf("before: %s is %s (%s), want %s", id, got.State, got.What, want)
-		}
-	}
+	before := m.examine(map[string]string{"engine/installed": "fail", "engine/running": "skip", "kernel/modules": "warn", "tools/build": "fail"})
 	if got := before["engine/installed"]; !got.Fixable || !strings.Contains(got.Fix, "apt-get install") || !strings.Contains(got.Fix, " podman ") {
 		t.Errorf("how to mend it: %+v", got)
 	}
@@ -41,12 +40,11 @@ func TestDoctorOnABareMachine(t *testing.T) {
 	}
 
 	m.run("sandbox", "doctor", "--images", "packages", "--fix", "--yes")
-	after := m.examine()
+	mended := map[string]string{}
 	for _, id := range []string{"engine/installed", "engine/running", "engine/version", "engine/runtime", "engine/network", "kernel/modules", "tools/build"} {
-		if got := after[id]; got.State != "ok" {
-			t.Errorf("after: %s is %s: %s (%s)", id, got.State, got.What, got.Why)
-		}
+		mended[id] = "ok"
 	}
+	m.examine(mended)
 	m.keep("doctor-bare.txt")
 }
 
@@ -121,8 +119,25 @@ type finding struct {
 	Fixable                   bool
 }
 
-// examine makes all checks and returns what they found, by ID.
-func (m *machine) examine() map[string]finding {
+// examine makes all checks until they end in the wanted states, and returns what
+// they found, by ID. A busy machine may not answer a check in time at first.
+func (m *machine) examine(want map[string]string) (found map[string]finding) {
+	m.t.Helper()
+	eventually(m.t, 3*time.Minute, "the wanted findings", func(context.Context) error {
+		found = m.look()
+		var other []error
+		for id, state := range want {
+			if got := found[id]; got.State != state {
+				other = append(other, fmt.Errorf("%s is %s, want %s: %s (%s)", id, got.State, state, got.What, got.Why))
+			}
+		}
+		return errors.Join(other...)
+	})
+	return found
+}
+
+// look makes all checks once.
+func (m *machine) look() map[string]finding {
 	m.t.Helper()
 	out, _ := m.run("sandbox", "doctor", "--images", "packages", "-o", "json") // what it found says more than its exit code
 	var report struct{ Checks []finding }
@@ -152,21 +167,23 @@ func (m *machine) keep(name string) {
 // would have kept them from running.
 func TestDoctorFindsNothingWrongHere(t *testing.T) {
 	w := newWorld(t)
-	res := w.run("doctor", "minimal", "-o", "json")
-	var report struct {
-		Engine string
-		Checks []finding
-	}
-	if err := json.Unmarshal([]byte(res.stdout), &report); err != nil {
-		t.Fatalf("%v\n%s", err, res.stdout)
-	}
-	for _, f := range report.Checks {
-		// Another program may hold the stack's usual ports.
-		if f.State == "fail" && f.ID != "network/ports" {
-			t.Errorf("%s: %s (%s)", f.ID, f.What, f.Why)
+	// A busy engine may not answer in time at first.
+	eventually(t, 2*time.Minute, "a machine without a fault", func(context.Context) error {
+		res := w.run("doctor", "minimal", "-o", "json")
+		report := decode[struct {
+			Engine string
+			Checks []finding
+		}](t, res.stdout)
+		var bad []error
+		for _, f := range report.Checks {
+			// Another program may hold the stack's usual ports.
+			if f.State == "fail" && f.ID != "network/ports" {
+				bad = append(bad, fmt.Errorf("%s: %s (%s)", f.ID, f.What, f.Why))
+			}
 		}
-	}
-	if !strings.HasPrefix(report.Engine, w.engine) {
-		t.Errorf("on %q, want %s", report.Engine, w.engine)
-	}
+		if !strings.HasPrefix(report.Engine, w.engine) {
+			bad = append(bad, fmt.Errorf("on %q, want %s", report.Engine, w.engine))
+		}
+		return errors.Join(bad...)
+	})
 }

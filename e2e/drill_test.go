@@ -43,7 +43,7 @@ func drilled(t *testing.T, w *world, name string, env map[string]string) {
 	if res := w.run("alerts", "drill", "WebAppDwon", "--name", name); res.code != 2 || !strings.Contains(res.stderr, "the nearest is "+alertName) {
 		t.Errorf("an unknown alert: exit %d\n%s", res.code, res.stderr)
 	}
-	w.must("status", "--name", name, "--wait", "1m")
+	w.healthy(name)
 }
 
 // alert is what the tests read of `alerts list -o json`.

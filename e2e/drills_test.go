@@ -47,7 +47,7 @@ func TestAllDrills(t *testing.T) {
 		}
 	}
 	w.assertNothingOfDrills(name)
-	w.must("status", "--name", name, "--wait", "2m")
+	w.healthy(name)
 }
 
 // TestBrokenLinks breaks each link of the chain from the metric to the receiver,
@@ -93,7 +93,7 @@ func TestBrokenLinks(t *testing.T) {
 				t.Error("the user is not told")
 			}
 			w.assertNothingOfDrills(name)
-			w.must("status", "--name", name, "--wait", "2m")
+			w.healthy(name)
 		})
 	}
 }
@@ -169,7 +169,7 @@ func TestKilledDrills(t *testing.T) {
 			}
 			w.mustUp(name, stack)
 			w.assertNothingOfDrills(name)
-			w.must("status", "--name", name, "--wait", "1m")
+			w.healthy(name)
 			if last := w.lastDrill(name, "Kind"+kind); last.State != event.DrillInterrupted {
 				t.Errorf("the killed drill is %s", last.State)
 			}

@@ -122,7 +122,7 @@ func TestSameOnBothEngines(t *testing.T) {
 			w.mustUp(name, "web-app")
 			runs[engine][i] = stepsOf(w.lastRun(name), i == 0)
 		}
-		st := w.status(name)
+		st := w.healthy(name)
 		if !strings.HasPrefix(st.Engine, engine+" ") {
 			t.Errorf("it is on %s, not on %s", st.Engine, engine)
 		}
@@ -148,8 +148,8 @@ func TestSameOnBothEngines(t *testing.T) {
 }
 
 // stepsOf renders a run's plan and how each step ended. Where a platform image
-// comes from depends on what the engine has, and whether health is waited for on
-// the moment, which first says to pass over.
+// comes from depends on what the engine has, which first says to pass over, and
+// whether health has to be waited for depends on the moment.
 func stepsOf(run []event.Envelope, first bool) string {
 	outcomes := map[string]string{}
 	var ids, lines []string
@@ -163,7 +163,7 @@ func stepsOf(run []event.Envelope, first bool) string {
 			}
 		case e.StepFinished != nil:
 			outcome := string(e.StepFinished.Outcome)
-			if id := e.StepFinished.ID; first && (strings.HasPrefix(id, "platform/") || id == "health") && outcome == string(event.Unchanged) {
+			if id := e.StepFinished.ID; (id == "health" || first && strings.HasPrefix(id, "platform/")) && outcome == string(event.Unchanged) {
 				outcome = string(event.Done)
 			}
 			outcomes[e.StepFinished.ID] = outcome
@@ -204,7 +204,7 @@ func TestStaysOnItsEngine(t *testing.T) {
 	w := newWorldOn(t, "docker", name)
 	w.mustUp(name, "minimal")
 	other := &world{t: t, bin: w.bin, state: w.state, home: w.home, engine: "podman"}
-	if st := other.status(name); !strings.HasPrefix(st.Engine, "docker ") || !st.State.Healthy() {
+	if st := other.healthy(name); !strings.HasPrefix(st.Engine, "docker ") {
 		t.Errorf("without DOCKER_HOST it is %s on %q", st.State, st.Engine)
 	}
 	res := other.up(name, "minimal", "--runtime", "podman")
@@ -235,7 +235,7 @@ func TestBuildah(t *testing.T) {
 			w := newWorldOn(t, engine, name)
 			w.path = commands
 			w.mustUp(name, "minimal", "--builder", "buildah")
-			ref := component(t, w.status(name), "image/hello").Reason
+			ref := component(t, w.healthy(name), "image/hello").Reason
 			if got := strings.TrimSpace(w.ask("image", "inspect", "--format", `{{index .Config.Labels "io.buildah.version"}}`, ref)); got != version {
 				t.Errorf("%s was built by Buildah %q, not %s", ref, got, version)
 			}

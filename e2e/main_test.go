@@ -79,11 +79,7 @@ func newWorldOn(t *testing.T, engine string, names ...string) *world {
 	}
 	remove := func() {
 		for _, name := range names {
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-			defer cancel()
-			if res := w.runContext(ctx, nil, "down", "--name", name, "--images"); res.code != 0 {
-				t.Errorf("down %s: exit %d\n%s", name, res.code, res.stderr)
-			}
+			w.remove(name)
 		}
 	}
 	remove()
@@ -97,6 +93,16 @@ func newWorldOn(t *testing.T, engine string, names ...string) *world {
 		remove()
 	})
 	return w
+}
+
+// remove removes a sandbox with its images, whether or not it is there.
+func (w *world) remove(name string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if res := w.runContext(ctx, nil, "down", "--name", name, "--images"); res.code != 0 {
+		w.t.Errorf("down %s: exit %d\n%s", name, res.code, res.stderr)
+	}
 }
 
 // userKubeconfig stands for a file of the user's that must never change.
@@ -166,6 +172,17 @@ func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 
 func (w *world) runContext(ctx context.Context, stdin []byte, args ...string) result {
 	w.t.Helper()
+	res, err := w.try(ctx, stdin, args...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
+
+// try is runContext for goroutines other than the test's: a command that can't
+// be run is an error.
+func (w *world) try(ctx context.Context, stdin []byte, args ...string) (result, error) {
+	w.t.Helper()
 	cmd := w.command(ctx, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &out, &errs
@@ -174,9 +191,9 @@ func (w *world) runContext(ctx context.Context, stdin []byte, args ...string) re
 	w.t.Logf("sandbox %s: exit %d in %s", strings.Join(args, " "), cmd.ProcessState.ExitCode(), time.Since(started).Round(10*time.Millisecond))
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		w.t.Fatalf("sandbox %v: %v", args, err)
+		return result{}, fmt.Errorf("sandbox %v: %w", args, err)
 	}
-	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}, nil
 }
 
 // run runs a command to its end, within ten minutes.
@@ -200,9 +217,19 @@ func (w *world) must(args ...string) string {
 // up brings a stack up under a name, on free ports.
 func (w *world) up(name, stack string, more ...string) result {
 	w.t.Helper()
+	res, err := w.tryUp(name, stack, more...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
+
+// tryUp is up for goroutines other than the test's.
+func (w *world) tryUp(name, stack string, more ...string) (result, error) {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 45*time.Minute) // platform images may have to be built first
 	defer cancel()
-	return w.runContext(ctx, nil, append([]string{"up", stack, "--name", name, "--ports", "auto", "--progress", "plain"}, more...)...)
+	return w.try(ctx, nil, append([]string{"up", stack, "--name", name, "--ports", "auto", "--progress", "plain"}, more...)...)
 }
 
 func (w *world) mustUp(name, stack string, more ...string) {
@@ -267,7 +294,10 @@ func (w *world) keepEvidence(names []string) {
 			"pods.txt":   {"exec", "--name", name, "--", "kubectl", "describe", "pods", "-A"},
 			"events.txt": {"exec", "--name", name, "--", "kubectl", "get", "events", "-A", "--sort-by=.lastTimestamp"},
 		} {
-			res := w.runContext(ctx, nil, args...)
+			res, err := w.try(ctx, nil, args...)
+			if err != nil {
+				w.t.Logf("artifacts: %v", err)
+			}
 			save(name+"-"+file, []byte(res.stdout+res.stderr))
 		}
 	}

@@ -28,20 +28,22 @@ func TestTwoAtOnce(t *testing.T) {
 	// in the way others write them.
 	dir := copyOf(t, "../fixtures/external")
 	var results [2]result
+	var errs [2]error
 	var wg sync.WaitGroup
 	for i, up := range []struct{ name, stack string }{{minimal, "minimal"}, {other, dir}} {
-		wg.Go(func() { results[i] = w.up(up.name, up.stack) })
+		wg.Go(func() { results[i], errs[i] = w.tryUp(up.name, up.stack) })
 	}
 	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
 	for _, res := range results {
 		if res.code != 0 {
 			t.Fatalf("up: exit %d\n%s", res.code, res.stderr)
 		}
 	}
 	for _, name := range []string{minimal, other} {
-		if st := w.status(name); !st.State.Healthy() {
-			t.Errorf("%s is %s", name, st.State)
-		}
+		w.healthy(name)
 	}
 	if got, want := w.must("exec", "--name", minimal, "--", "kubectl", "config", "current-context"), "kind-sandbox-"+minimal; strings.TrimSpace(got) != want {
 		t.Errorf("context: got %q, want %q", got, want)
@@ -55,7 +57,7 @@ func TestTwoAtOnce(t *testing.T) {
 		t.Errorf("both use %s", minEnv["PROMETHEUS_URL"])
 	}
 	w.must("down", "--name", other)
-	w.must("status", "--name", minimal) // untouched by the other's end
+	w.healthy(minimal) // untouched by the other's end
 	w.must("down", "--name", minimal)
 	w.assertKubeconfigUntouched()
 }
@@ -87,9 +89,7 @@ func TestKilled(t *testing.T) {
 		}
 	})
 	w.mustUp(name, "minimal")
-	if st := w.status(name); !st.State.Healthy() {
-		t.Errorf("%s is %s", name, st.State)
-	}
+	w.healthy(name)
 	w.must("down", "--name", name, "--images")
 	w.assertNothingLeft(name, map[string]string{"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "PROMETHEUS_URL": "http://127.0.0.1:1", "ALERTMANAGER_URL": "http://127.0.0.1:1"})
 }

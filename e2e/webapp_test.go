@@ -23,6 +23,7 @@ import (
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -40,8 +41,7 @@ func TestWebApp(t *testing.T) {
 	env := decode[map[string]string](t, w.must("env", "--name", name, "-o", "json"))
 
 	t.Run("every component must be ok, or off with its reason", func(t *testing.T) {
-		w.must("status", "--name", name, "--wait", "30s") // a pod's first scrape may come before it answers
-		st := w.status(name)
+		st := w.healthy(name) // a pod's first scrape may come before it answers
 		for _, want := range []string{
 			"cluster", "aws", "aws/s3", "aws/sqs", "terraform/infra", "image/web-app", "release/web-app",
 			"observe/prometheus", "observe/alertmanager", "observe/grafana", "observe/rules", "observe/exporter",
@@ -77,10 +77,11 @@ func TestWebApp(t *testing.T) {
 		}
 	})
 	t.Run("a second up must change nothing", func(t *testing.T) {
+		// Whether health has to be waited for depends on the moment.
 		before := w.containers(name)
 		w.mustUp(name, "web-app")
 		for _, e := range w.lastRun(name) {
-			if f := e.StepFinished; f != nil && f.Outcome != event.Unchanged && f.Outcome != event.Off {
+			if f := e.StepFinished; f != nil && f.ID != "health" && f.Outcome != event.Unchanged && f.Outcome != event.Off {
 				t.Errorf("step %s: %s (%s)", f.ID, f.Outcome, f.Note)
 			}
 		}
@@ -104,9 +105,9 @@ func TestWebApp(t *testing.T) {
 	})
 }
 
-func (w *world) status(name string) render.Status {
+func (w *world) status(name string, more ...string) render.Status {
 	w.t.Helper()
-	res := w.run("status", "--name", name, "-o", "json")
+	res := w.run(append([]string{"status", "--name", name, "-o", "json"}, more...)...)
 	if res.code != 0 && res.code != 5 {
 		w.t.Fatalf("status: exit %d\n%s", res.code, res.stderr)
 	}
@@ -115,6 +116,21 @@ func (w *world) status(name string) render.Status {
 		w.t.Fatalf("status of one sandbox: got %d", len(list))
 	}
 	return list[0]
+}
+
+// healthy waits until the sandbox is healthy, and returns its status then.
+func (w *world) healthy(name string) render.Status {
+	w.t.Helper()
+	st := w.status(name, "--wait", "2m")
+	for _, h := range st.Components {
+		if !h.State.Healthy() {
+			w.t.Errorf("%s is %s: %s", h.Component, h.State, h.Reason)
+		}
+	}
+	if !st.State.Healthy() {
+		w.t.Errorf("%s is %s", name, st.State)
+	}
+	return st
 }
 
 func component(t *testing.T, st render.Status, id string) event.Health {
@@ -182,10 +198,14 @@ func awsConfig(env map[string]string) aws.Config {
 
 func dataPath(t *testing.T, env map[string]string) {
 	client, ctx := kube(t, env), t.Context()
-	answer, err := throughService(ctx, client, "POST", "/orders", `{"item":"e2e lamp","quantity":3}`)
-	if err != nil {
-		t.Fatalf("POST /orders: %v\n%s", err, answer)
-	}
+	// The Service may still lead to a pod that is gone.
+	var answer []byte
+	eventually(t, time.Minute, "POST /orders", func(ctx context.Context) (err error) {
+		if answer, err = throughService(ctx, client, "POST", "/orders", `{"item":"e2e lamp","quantity":3}`); err != nil {
+			return fmt.Errorf("%w\n%s", err, answer)
+		}
+		return nil
+	})
 	created := decode[struct {
 		Order     struct{ ID, Item string }
 		MessageID string
@@ -215,7 +235,7 @@ func dataPath(t *testing.T, env map[string]string) {
 	if err != nil || len(list.QueueUrls) != 1 {
 		t.Fatalf("queues: %v, %+v", err, list)
 	}
-	eventually(t, 20*time.Second, "message of the order on the queue", func(ctx context.Context) error {
+	eventually(t, time.Minute, "message of the order on the queue", func(ctx context.Context) error {
 		got, err := queues.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &list.QueueUrls[0], MaxNumberOfMessages: 10, WaitTimeSeconds: 1})
 		if err != nil {
 			return err
@@ -228,11 +248,14 @@ func dataPath(t *testing.T, env map[string]string) {
 		return fmt.Errorf("%d messages, none of order %s", len(got.Messages), created.Order.ID)
 	})
 
-	answer, err = throughService(ctx, client, "GET", "/orders", "")
-	if err != nil || !strings.Contains(string(answer), created.Order.ID) {
-		t.Errorf("GET /orders: %v\n%s", err, answer)
-	}
-	eventually(t, time.Minute, "the counter in Prometheus", func(ctx context.Context) error {
+	eventually(t, time.Minute, "GET /orders", func(ctx context.Context) error {
+		answer, err := throughService(ctx, client, "GET", "/orders", "")
+		if err != nil || !strings.Contains(string(answer), created.Order.ID) {
+			return fmt.Errorf("without order %s: %v\n%s", created.Order.ID, err, answer)
+		}
+		return nil
+	})
+	eventually(t, 2*time.Minute, "the counter in Prometheus", func(ctx context.Context) error {
 		n, err := number(ctx, prometheus(t, env), `sum(orders_created_total{namespace="production"})`)
 		if err == nil && n < 1 {
 			err = fmt.Errorf("orders_created_total is %v", n)
@@ -264,30 +287,35 @@ func dashboardQueries(t *testing.T, env map[string]string) {
 }
 
 func rulesLoaded(t *testing.T, env map[string]string) {
-	rules, err := prometheus(t, env).Rules(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	health := map[string]promv1.RuleHealth{}
-	for _, g := range rules.Groups {
-		for _, r := range g.Rules {
-			if alert, ok := r.(promv1.AlertingRule); ok {
-				health[alert.Name] = alert.Health
+	// A rule has no health before it is first evaluated.
+	eventually(t, time.Minute, "healthy rules", func(ctx context.Context) error {
+		rules, err := prometheus(t, env).Rules(ctx, nil)
+		if err != nil {
+			return err
+		}
+		health := map[string]promv1.RuleHealth{}
+		for _, g := range rules.Groups {
+			for _, r := range g.Rules {
+				if alert, ok := r.(promv1.AlertingRule); ok {
+					health[alert.Name] = alert.Health
+				}
 			}
 		}
-	}
-	for _, want := range []string{"PodCrashLooping", "HighMemoryUsage", "WebAppDown"} {
-		if health[want] != promv1.RuleHealthGood {
-			t.Errorf("rule %s: health %q", want, health[want])
+		var bad []error
+		for _, want := range []string{"PodCrashLooping", "HighMemoryUsage", "WebAppDown"} {
+			if health[want] != promv1.RuleHealthGood {
+				bad = append(bad, fmt.Errorf("rule %s: health %q", want, health[want]))
+			}
 		}
-	}
+		return errors.Join(bad...)
+	})
 }
 
 func targetsUp(t *testing.T, env map[string]string) {
 	for job, least := range map[string]float64{
 		"kubernetes-pods": 3, "kubernetes-cadvisor": 1, "kubernetes-kubelet": 1, "kube-state-metrics": 1, "prometheus": 1, "alertmanager": 1,
 	} {
-		eventually(t, time.Minute, "targets of "+job, func(ctx context.Context) error {
+		eventually(t, 2*time.Minute, "targets of "+job, func(ctx context.Context) error {
 			n, err := number(ctx, prometheus(t, env), fmt.Sprintf("sum(up{job=%q})", job))
 			if err == nil && n < least {
 				err = fmt.Errorf("%v up, want %v", n, least)
@@ -298,17 +326,20 @@ func targetsUp(t *testing.T, env map[string]string) {
 }
 
 // killedPod deletes a pod: status must stop being ok, and be ok again once
-// the Deployment has replaced it.
+// the Deployment has replaced it. The node takes no new pod until that was seen,
+// however long a look takes.
 func killedPod(t *testing.T, w *world, name string, env map[string]string) {
 	client := kube(t, env)
 	pods, err := client.CoreV1().Pods("production").List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=web-app"})
 	if err != nil || len(pods.Items) != 3 {
 		t.Fatalf("pods of the release: %v, %d", err, len(pods.Items))
 	}
+	cordon(t, client, pods.Items[0].Spec.NodeName, true)
+	defer cordon(t, client, pods.Items[0].Spec.NodeName, false)
 	if err := client.CoreV1().Pods("production").Delete(t.Context(), pods.Items[0].Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 15*time.Second, "release/web-app not ok", func(context.Context) error {
+	eventually(t, time.Minute, "release/web-app not ok", func(context.Context) error {
 		h := component(t, w.status(name), "release/web-app")
 		if h.State == event.StateOK {
 			return errors.New("still ok")
@@ -318,7 +349,17 @@ func killedPod(t *testing.T, w *world, name string, env map[string]string) {
 		}
 		return nil
 	})
-	w.must("status", "--name", name, "--wait", "2m")
+	cordon(t, client, pods.Items[0].Spec.NodeName, false)
+	w.healthy(name)
+}
+
+// cordon keeps new pods from a node, or lets them in again.
+func cordon(t *testing.T, client kubernetes.Interface, node string, closed bool) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"spec":{"unschedulable":%t}}`, closed)
+	if _, err := client.CoreV1().Nodes().Patch(t.Context(), node, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Errorf("cordon %s: %v", node, err)
+	}
 }
 
 // lostEmulator restarts the emulator, which forgets everything: status must
@@ -378,20 +419,45 @@ func (w *world) assertNothingLeft(name string, env map[string]string) {
 			w.t.Errorf("%s are left:\n%s", what, out)
 		}
 	}
-	for _, url := range []string{"AWS_ENDPOINT_URL", "PROMETHEUS_URL", "ALERTMANAGER_URL"} {
-		if res, err := http.Get(env[url] + "/"); err == nil { //nolint:noctx // must be refused at once
-			res.Body.Close()
-			w.t.Errorf("%s %s still answers", url, env[url])
-		}
+	// A port that is free again may have been given to another program, which has
+	// no such page.
+	for variable, page := range map[string]string{
+		"AWS_ENDPOINT_URL": "/_localstack/health", "PROMETHEUS_URL": "/api/v1/status/buildinfo", "ALERTMANAGER_URL": "/api/v2/status",
+	} {
+		eventually(w.t, 30*time.Second, variable+" is refused", func(ctx context.Context) error {
+			return refused(ctx, env[variable]+page)
+		})
 	}
 	if _, err := os.Stat(filepath.Join(w.state, "sandbox", name)); !errors.Is(err, os.ErrNotExist) {
 		w.t.Errorf("the state folder is left: %v", err)
 	}
-	for _, cmdline := range processes(w.t) {
-		if strings.Contains(cmdline, w.state) {
-			w.t.Errorf("a process is left: %s", cmdline)
+	eventually(w.t, 30*time.Second, "no process is left", func(context.Context) error {
+		for _, cmdline := range processes(w.t) {
+			if strings.Contains(cmdline, w.state) {
+				return errors.New(cmdline)
+			}
 		}
+		return nil
+	})
+}
+
+// refused returns an error while the page is there.
+func refused(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
 	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil // as it should be
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil
+	}
+	return errors.New(url + " still answers")
 }
 
 // processes returns the command lines of all processes.

@@ -146,7 +146,7 @@ func (p *Terminal) Until(within time.Duration, what string, fits func(screen str
 // Shows waits until a text is on the screen.
 func (p *Terminal) Shows(text string) time.Duration {
 	p.T.Helper()
-	return p.Until(15*time.Second, "“"+text+"”", func(s string) bool { return strings.Contains(s, text) })
+	return p.Until(time.Minute, "“"+text+"”", func(s string) bool { return strings.Contains(s, text) })
 }
 
 // Row waits until one line of the screen holds all the texts.
@@ -176,7 +176,7 @@ func (p *Terminal) EndsWith(code int) {
 	p.T.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		p.T.Fatalf("the program does not end; the screen:\n%s", p.Text())
 	}
 	var exit *exec.ExitError
@@ -195,7 +195,7 @@ func (p *Terminal) EndsWith(code int) {
 // the program has written last has come through.
 func (p *Terminal) IsClean() {
 	p.T.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -29,17 +29,17 @@ import (
 // Other faults are those of the e2e tests, which look at them on the screen.
 func TestLive(t *testing.T) {
 	const name = "live-integration"
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	w := up(ctx, t, name)
 
-	w.must(30*time.Second, "all of it ok", func(v event.View) bool {
+	w.must(2*time.Minute, "all of it ok", func(v event.View) bool {
 		return v.Health["release/web-app"].State == event.StateOK && v.Health["terraform/infra"].State == event.StateOK &&
 			allHealthy(v)
 	})
 	t.Run("samples", func(t *testing.T) {
 		w.t = t
-		w.must(time.Minute, "samples of containers, nodes and workloads", func(v event.View) bool {
+		w.must(2*time.Minute, "samples of containers, nodes and workloads", func(v event.View) bool {
 			for _, c := range []string{
 				"aws", "observe/prometheus", "cluster/node/sandbox-" + name + "-control-plane",
 				"release/web-app", "release/web-app/Deployment/web-app",
@@ -53,7 +53,7 @@ func TestLive(t *testing.T) {
 	})
 	t.Run("logs", func(t *testing.T) {
 		w.t = t
-		w.must(30*time.Second, "lines of pods, containers and the node", func(v event.View) bool {
+		w.must(2*time.Minute, "lines of pods, containers and the node", func(v event.View) bool {
 			seen := map[string]bool{}
 			for _, e := range v.Logs {
 				seen[e.Component] = true
@@ -63,13 +63,13 @@ func TestLive(t *testing.T) {
 	})
 	t.Run("alerts", func(t *testing.T) {
 		w.t = t
-		w.must(30*time.Second, "alerts and Alertmanager", func(v event.View) bool {
+		w.must(2*time.Minute, "alerts and Alertmanager", func(v event.View) bool {
 			return len(v.Alerts) > 0 && v.Alertmanager != nil && len(v.Alertmanager.Receivers) > 0
 		})
 	})
 	t.Run("module", func(t *testing.T) {
 		w.t = t
-		w.must(30*time.Second, "all resources seen", func(v event.View) bool {
+		w.must(2*time.Minute, "all resources seen", func(v event.View) bool {
 			m := v.Modules["infra"]
 			return len(m.Resources) > 5 && m.Drift == 0
 		})
@@ -79,7 +79,7 @@ func TestLive(t *testing.T) {
 		w.t = t
 		began := time.Now()
 		w.refresh <- "terraform/infra"
-		w.must(2*time.Minute, "a full comparison", func(v event.View) bool { return v.Modules["infra"].Refreshed.After(began) })
+		w.must(5*time.Minute, "a full comparison", func(v event.View) bool { return v.Modules["infra"].Refreshed.After(began) })
 		t.Logf("a full comparison took %s", time.Since(began).Round(100*time.Millisecond))
 	})
 	t.Run("replay", func(t *testing.T) { w.t = t; replayed(t, w) })
@@ -213,11 +213,12 @@ func allHealthy(v event.View) bool {
 	return !slices.ContainsFunc(v.Components(), func(h event.Health) bool { return !h.State.Healthy() })
 }
 
-// fault expects the component to turn bad within five seconds for the reason.
+// fault expects the component to turn bad for the reason, and says how long that
+// took: what it should take is a matter of e2e/bench.
 func (w *world) fault(component string, reason ...string) {
 	w.t.Helper()
-	took := w.must(5*time.Second, component+" not ok", func(v event.View) bool { return !v.Health[component].State.Healthy() })
-	w.must(20*time.Second, "reason for "+component+" with "+strings.Join(reason, " or "), func(v event.View) bool {
+	took := w.must(time.Minute, component+" not ok", func(v event.View) bool { return !v.Health[component].State.Healthy() })
+	w.must(2*time.Minute, "reason for "+component+" with "+strings.Join(reason, " or "), func(v event.View) bool {
 		return slices.ContainsFunc(reason, func(r string) bool { return strings.Contains(v.Health[component].Reason, r) })
 	})
 	w.mu.Lock()
@@ -281,12 +282,12 @@ func stoppedNode(ctx context.Context, t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	w.fault("cluster", "node container was killed", "API server")
-	w.must(5*time.Second, "a lost feed", feedSays("Stale"))
+	w.must(time.Minute, "a lost feed", feedSays("Stale"))
 	if err := w.engine.StartContainer(ctx, node); err != nil {
 		t.Fatal(err)
 	}
-	w.must(2*time.Minute, "a feed that is back", feedSays("Back"))
-	w.must(2*time.Minute, "a cluster that is back", func(v event.View) bool { return v.Health["cluster"].State == event.StateOK })
+	w.must(5*time.Minute, "a feed that is back", feedSays("Back"))
+	w.must(5*time.Minute, "a cluster that is back", func(v event.View) bool { return v.Health["cluster"].State == event.StateOK })
 }
 
 func feedSays(reason string) func(event.View) bool {
