@@ -26,7 +26,7 @@ import (
 // independent client, testcontainers' LocalStack module, through the engine's
 // Docker-compatible API: the image has to behave as the published one does.
 func TestImageServesOtherTools(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	rt := open(t)
 	name := "sandbox-" + testName
@@ -51,7 +51,7 @@ func TestImageServesOtherTools(t *testing.T) {
 		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) { h.Binds = nil }),
 		// The module's own wait asks "localhost", which some hosts resolve to
 		// more than the address that is published.
-		testcontainers.WithWaitStrategy(wait.ForLog("Ready.").WithStartupTimeout(time.Minute)),
+		testcontainers.WithWaitStrategy(wait.ForLog("Ready.").WithStartupTimeout(4*time.Minute)),
 	)
 	if err != nil {
 		t.Fatal(err)
