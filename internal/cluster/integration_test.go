@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +28,7 @@ const testName = "ktest"
 
 // TestCluster takes a cluster through its life on the real engine.
 func TestCluster(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	rt, c := setUp(t, testName)
 	userConfig := fingerprint(t)
@@ -68,9 +69,12 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	took("stopped")
-	if h := c.Health(ctx)[0]; h.State != event.StateFailed || h.Try == "" {
-		t.Errorf("health of a stopped cluster %+v", h)
-	}
+	eventually(t, time.Minute, "a stopped cluster has failed", func() error {
+		if h := c.Health(ctx)[0]; h.State != event.StateFailed || h.Try == "" {
+			return fmt.Errorf("health %+v", h)
+		}
+		return nil
+	})
 	changed, err = c.Ensure(ctx, logTo{t})
 	if err != nil {
 		fail(t, err)
@@ -128,19 +132,26 @@ func testAddons(ctx context.Context, t *testing.T, rt runtime.Runtime, c *cluste
 		"/api/v1/secrets":                       "403",
 		"/api/v1/namespaces/default/configmaps": "403",
 	} {
-		if got := curl(ctx, t, rt, c, access, path); got != want {
-			t.Errorf("%s answers %s to Prometheus, want %s", path, got, want)
-		}
+		answers(ctx, t, time.Minute, rt, c, access, path, want) // what may be asked takes effect a little later
 	}
-	eventually(t, 2*time.Minute, "kube-state-metrics answers Prometheus through the proxy", func() bool {
-		return curl(ctx, t, rt, c, access, "/api/v1/namespaces/sandbox-system/services/kube-state-metrics:8080/proxy/metrics") == "200"
-	})
+	answers(ctx, t, 4*time.Minute, rt, c, access, "/api/v1/namespaces/sandbox-system/services/kube-state-metrics:8080/proxy/metrics", "200")
 	took("kube-state-metrics answers")
 }
 
-// curl asks the API server from within the node and returns the HTTP status.
-func curl(ctx context.Context, t *testing.T, rt runtime.Runtime, c *cluster.Cluster, a cluster.Access, path string) string {
+// answers waits until the API server answers Prometheus with the HTTP status.
+func answers(ctx context.Context, t *testing.T, within time.Duration, rt runtime.Runtime, c *cluster.Cluster, a cluster.Access, path, want string) {
 	t.Helper()
+	eventually(t, within, path+" answers "+want+" to Prometheus", func() error {
+		got, err := curl(ctx, rt, c, a, path)
+		if err == nil && got != want {
+			err = fmt.Errorf("it answers %s", got)
+		}
+		return err
+	})
+}
+
+// curl asks the API server from within the node and returns the HTTP status.
+func curl(ctx context.Context, rt runtime.Runtime, c *cluster.Cluster, a cluster.Access, path string) (string, error) {
 	var out bytes.Buffer
 	code, err := rt.Exec(ctx, c.ControlPlane(), runtime.ExecSpec{
 		Cmd: []string{
@@ -149,10 +160,10 @@ func curl(ctx context.Context, t *testing.T, rt runtime.Runtime, c *cluster.Clus
 		},
 		Stdout: &out,
 	})
-	if err != nil || code != 0 {
-		t.Fatalf("curl %s: code %d, %v", path, code, err)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("curl ends with %d", code)
 	}
-	return out.String()
+	return out.String(), err
 }
 
 // testLoad loads an image, and then one that adds a layer to it, of which only
@@ -195,24 +206,24 @@ func runPod(ctx context.Context, t *testing.T, c *cluster.Cluster, name, ref str
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}, Spec: corev1.PodSpec{
 		Containers: []corev1.Container{{Name: "c", Image: ref, ImagePullPolicy: corev1.PullNever}},
 	}}
-	eventually(t, time.Minute, "the default service account exists", func() bool {
+	eventually(t, time.Minute, "the default service account exists", func() error {
 		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
-		return err == nil
+		return err
 	})
 	if _, err := client.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "a pod starts from "+ref, func() bool {
+	eventually(t, 3*time.Minute, "a pod starts from "+ref, func() error {
 		p, err := client.CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		for _, s := range p.Status.ContainerStatuses {
 			if s.State.Running != nil || s.State.Terminated != nil {
-				return true
+				return nil
 			}
 		}
-		return false
+		return fmt.Errorf("it has not: %+v", p.Status.ContainerStatuses)
 	})
 }
 
@@ -337,7 +348,7 @@ func buildImage(t *testing.T, rt runtime.Runtime, ref string, files map[string]s
 // that kube-proxy has yet to set up, and start once more.
 func assertHealthy(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	deadline := time.NewTimer(90 * time.Second)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -395,17 +406,22 @@ func fingerprint(t *testing.T) string {
 	return string(data)
 }
 
-// eventually polls until ok or the deadline.
-func eventually(t *testing.T, within time.Duration, what string, ok func() bool) {
+// eventually polls until check returns nil, and fails the test with its last error
+// at the deadline.
+func eventually(t *testing.T, within time.Duration, what string, check func() error) {
 	t.Helper()
 	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()
 	deadline := time.After(within)
-	for !ok() {
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			t.Fatalf("not within %s: %s", within, what)
+			t.Fatalf("not within %s: %s: %v", within, what, err)
 		}
 	}
 }
