@@ -150,16 +150,14 @@ func recorded(files map[string]string, programs ...string) *Host {
 	return h
 }
 
-// check makes one check on the host.
+// check makes one check on the host, which must come to its end by itself.
 func check(t *testing.T, h *Host, need Need, id string) Result {
 	t.Helper()
-	began := time.Now()
-	report, err := Run(t.Context(), h, need, only(id), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	report, err := Run(ctx, h, need, only(id), nil)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(began); took > engineLimit+checkLimit {
-		t.Errorf("%s took %s", id, took)
+		t.Fatalf("%s: %v", id, err)
 	}
 	return report.Checks[0]
 }

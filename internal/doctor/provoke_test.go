@@ -11,9 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sandbox-stack/sandbox/internal/fault"
 	"github.com/sandbox-stack/sandbox/internal/image"
@@ -311,19 +314,28 @@ func building(t *testing.T, h *Host) *Host {
 	return h
 }
 
-// closedPort is a port that nobody listens on.
+// closedPort is a port that nobody listens on, nor can while the test runs: it is
+// bound.
 func closedPort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	_, number, err := net.SplitHostPort(l.Addr().String())
+	t.Cleanup(func() {
+		if err := unix.Close(socket); err != nil {
+			t.Error(err)
+		}
+	})
+	unix.CloseOnExec(socket)
+	if err := unix.Bind(socket, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	address, err := unix.Getsockname(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return number
+	return strconv.Itoa(address.(*unix.SockaddrInet4).Port)
 }
 
 // behind asks a server whose clock is behind this one by the duration.
