@@ -250,10 +250,10 @@ func dataPath(t *testing.T, env map[string]string) {
 
 	eventually(t, time.Minute, "GET /orders", func(ctx context.Context) error {
 		answer, err := throughService(ctx, client, "GET", "/orders", "")
-		if err != nil || !strings.Contains(string(answer), created.Order.ID) {
-			return fmt.Errorf("without order %s: %v\n%s", created.Order.ID, err, answer)
+		if err == nil && !strings.Contains(string(answer), created.Order.ID) {
+			err = fmt.Errorf("without order %s: %s", created.Order.ID, answer)
 		}
-		return nil
+		return err
 	})
 	eventually(t, 2*time.Minute, "the counter in Prometheus", func(ctx context.Context) error {
 		n, err := number(ctx, prometheus(t, env), `sum(orders_created_total{namespace="production"})`)
