@@ -30,6 +30,11 @@ run bin/sandbox up minimal --name integration --ports auto --progress plain
 run bin/sandbox exec --name integration -- sh -c 'SANDBOX_TEST_KUBECONFIG=$KUBECONFIG exec "$@"' sh \
   go test -tags "$tags integration" -count=1 -timeout 30m -p 1 ./internal/release ./internal/inject
 cleanup
+# The store may hold those of earlier builds as well.
+in_use() { bin/sandbox images list -o json | sed -n "/\"name\": \"$1\"/,/}/s/.*\"ref\": \"\(.*\)\".*/\1/p"; }
+SANDBOX_TEST_NODE_IMAGE=$(in_use node)
+SANDBOX_TEST_LOCALSTACK=$(in_use localstack)
+export SANDBOX_TEST_NODE_IMAGE SANDBOX_TEST_LOCALSTACK
 run go test -tags "$tags integration" -count=1 -timeout 40m -p 1 \
   ./images/... ./internal/agent/... ./internal/aws ./internal/cluster ./internal/doctor ./internal/image ./internal/live ./internal/observe ./internal/packages \
   ./internal/runtime/... ./internal/terraform

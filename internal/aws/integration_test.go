@@ -169,7 +169,7 @@ func open(t *testing.T) runtime.Runtime {
 // or one that sandbox built. Without any the test fails.
 func localStackImage(t *testing.T, rt runtime.Runtime) string {
 	t.Helper()
-	if ref := os.Getenv("SANDBOX_TEST_LOCALSTACK_IMAGE"); ref != "" {
+	if ref := os.Getenv("SANDBOX_TEST_LOCALSTACK"); ref != "" {
 		return ref
 	}
 	images, err := rt.Images(t.Context(), nil)
@@ -183,7 +183,7 @@ func localStackImage(t *testing.T, rt runtime.Runtime) string {
 			}
 		}
 	}
-	t.Fatal("no image of LocalStack in the engine: build it with `sandbox images build localstack` or set SANDBOX_TEST_LOCALSTACK_IMAGE")
+	t.Fatal("no image of LocalStack in the engine: build it with `sandbox images build localstack` or set SANDBOX_TEST_LOCALSTACK")
 	return ""
 }
 
